@@ -91,11 +91,11 @@ impl OutsideClient {
         let old = self.public();
         self.moves = self.moves.wrapping_add(1);
         let router = self.router();
-        ip(&router, &format!("address add {}/24 dev wan", self.public())).await?;
-        self.write_rules().await?;
+        // In this order: with the first address of a network go its other ones and the routes.
         ip(&router, &format!("address delete {old}/24 dev wan")).await?;
-        // Removing an address may take the routes through it along.
-        ip(&router, &format!("route replace default via {}", self.uplink.gateway())).await?;
+        ip(&router, &format!("address add {}/24 dev wan", self.public())).await?;
+        ip(&router, &format!("route add default via {}", self.uplink.gateway())).await?;
+        self.write_rules().await?;
         forget_udp(&router, &[]).await
     }
 

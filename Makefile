@@ -1,0 +1,55 @@
+# Baton's verbs. `make help` lists them.
+
+CARGO ?= cargo
+NODES ?= 3
+PROXY_MODE ?= nftables
+CHECK := $(CARGO) run --quiet --package baton-check --
+CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-full show fmt lint unit cluster-up cluster-down cluster-status cluster-env clean tools
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+test: tools ## Lints, unit tests and a real Kubernetes, within the budget of a change
+	@$(CHECK) test
+
+test-full: tools ## Every target; up to two hours
+	@$(CHECK) test-full
+
+show: tools ## One target with its figures: make show T=NAME (without T: list them)
+	@$(CHECK) show $(T)
+
+fmt: ## Format all code
+	@$(CARGO) fmt
+	@gofmt -w tests/cluster/kube
+
+lint: tools ## Formatting and lints
+	@$(CHECK) show lint
+
+unit: tools ## The tests that need nothing but this checkout
+	@$(CHECK) show unit
+
+cluster-up: tools ## A real Kubernetes on this machine (NODES=3 PROXY_MODE=nftables)
+	@$(CLUSTER_TOOL) up --install-packages --nodes $(NODES) --proxy-mode $(PROXY_MODE)
+
+cluster-down: tools ## Take it down, leaving nothing
+	@$(CLUSTER_TOOL) down
+
+cluster-status: tools ## How it is
+	@$(CLUSTER_TOOL) status
+
+cluster-env: ## Shell commands that point kubectl and helm at it: eval "$$(make -s cluster-env)"
+	@$(CLUSTER_TOOL) env
+
+clean: ## Remove what was built, here and in the cache
+	@$(CARGO) clean --quiet
+	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/baton"
+
+tools:
+	@tests/tools.sh
+
+# Anything else.
+.DEFAULT:
+	@echo "make: there is no verb '$@'; \`make help\` lists them" >&2; exit 2

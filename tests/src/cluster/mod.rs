@@ -1,0 +1,314 @@
+//! Tests on a Kubernetes cluster, each in a namespace of its own.
+//!
+//! The cluster is this repository's (`baton-cluster`), brought up if it is not; with
+//! `CLUSTER=existing` it is the one that the kubeconfig names, and what needs access to its nodes is
+//! left out, and says so. With `KEEP=1` a failed test's namespace stays.
+
+mod diagnosis;
+mod faults;
+mod leftovers;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::process::Stdio;
+use std::time::Duration;
+
+use baton_cluster::control::{Ask, Connection, ControlError};
+use futures::FutureExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::ObjectMeta;
+use kube::{Client, Config, Resource};
+use serde::de::DeserializeOwned;
+use tokio::process::Command;
+use tokio::sync::{OnceCell, RwLock};
+use tokio::time::{Instant, sleep, timeout};
+
+pub use self::faults::Faults;
+pub use self::wait::{DEADLINE, is_ready, ready_pods, wait_for, wait_gone};
+use crate::figures;
+use crate::images::BuiltImage;
+
+/// Tests side by side share the cluster; one that breaks something has it for itself.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
+/// How long a request to the API server may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Which cluster is tested?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This repository's, in namespaces of this machine.
+    Ours,
+    /// The one that the kubeconfig names (`CLUSTER=existing`).
+    Existing,
+}
+
+impl Kind {
+    /// As the environment variable `CLUSTER` says.
+    ///
+    /// # Panics
+    /// When it says something else.
+    #[must_use]
+    pub fn from_env() -> Self {
+        match std::env::var("CLUSTER").unwrap_or_default().as_str() {
+            "" => Self::Ours,
+            "existing" => Self::Existing,
+            other => panic!("CLUSTER={other}: write CLUSTER=existing, or leave it out"),
+        }
+    }
+}
+
+/// A test's own namespace.
+#[derive(Clone)]
+pub struct TestNamespace {
+    test: String,
+    name: String,
+    client: Client,
+}
+
+/// Runs a test in a namespace of its own, side by side with others.
+///
+/// # Panics
+/// When the test does, after saying what is in the namespace.
+pub async fn test(name: &str, body: impl AsyncFnOnce(&TestNamespace)) {
+    let shared = CLUSTER.read().await;
+    run(name, body).await;
+    drop(shared);
+}
+
+/// Runs a test that would disturb others' measurements alone, in a namespace of its own.
+///
+/// # Panics
+/// As [`test`].
+pub async fn test_alone(name: &str, body: impl AsyncFnOnce(&TestNamespace)) {
+    let alone = CLUSTER.write().await;
+    run(name, body).await;
+    drop(alone);
+}
+
+/// Runs a test that needs our own cluster, side by side with others. On an existing cluster it is left
+/// out, for the reason `why`.
+///
+/// # Panics
+/// As [`test`].
+pub async fn test_on_ours(name: &str, why: &str, body: impl AsyncFnOnce(&TestNamespace)) {
+    if !is_left_out(name, why) {
+        test(name, body).await;
+    }
+}
+
+/// Runs a test that breaks things in our cluster alone, in a namespace of its own. On an existing
+/// cluster it is left out, for the reason `why`.
+///
+/// # Panics
+/// As [`test`].
+pub async fn breaking_test(
+    name: &str,
+    why: &str,
+    body: impl AsyncFnOnce(&TestNamespace, &mut Faults),
+) {
+    if is_left_out(name, why) {
+        return;
+    }
+    let alone = CLUSTER.write().await;
+    ensure_up().await;
+    // What it breaks is mended when this goes, however the test ends.
+    let mut faults = Faults::open().await;
+    run(name, async |namespace: &TestNamespace| body(namespace, &mut faults).await).await;
+    faults.mend().await;
+    drop(alone);
+}
+
+fn is_left_out(name: &str, why: &str) -> bool {
+    let left_out = Kind::from_env() == Kind::Existing;
+    if left_out {
+        figures::left_out(name, &format!("needs access to the nodes and their network: {why}"));
+    }
+    left_out
+}
+
+async fn run(name: &str, body: impl AsyncFnOnce(&TestNamespace)) {
+    let namespace = TestNamespace::create(name).await;
+    let result = AssertUnwindSafe(body(&namespace)).catch_unwind().await;
+    let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
+    if result.is_err() {
+        eprintln!("{}", diagnosis::of(&namespace).await);
+        if keep {
+            eprintln!("kept: kubectl --namespace {} get all", namespace.name);
+        }
+    }
+    if result.is_ok() || !keep {
+        namespace.delete().await;
+    }
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+impl TestNamespace {
+    async fn create(test: &str) -> Self {
+        let client = client().await;
+        leftovers::sweep_once(&client).await;
+        let name =
+            format!("baton-test-{}-{:06x}", test.replace('_', "-"), rand::random::<u32>() >> 8);
+        // A name is a DNS label: 63 bytes.
+        let name = if name.len() > 63 {
+            format!("{}{}", &name[..56], &name[name.len() - 7..])
+        } else {
+            name
+        };
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(BTreeMap::from([leftovers::owner_label()])),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace is made");
+        let created = Self { test: test.to_owned(), name, client };
+        // Pods are refused until the controller has made this.
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = created.api();
+        wait_for(&accounts, "default", "is made", DEADLINE, |_| true).await;
+        created
+    }
+
+    /// Not waited for: pods go with their grace, and no test uses the name again.
+    async fn delete(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let started = Instant::now();
+        // A test may have stopped the API server, which then needs a moment.
+        while let Err(error) = namespaces.delete(&self.name, &DeleteParams::default()).await {
+            if started.elapsed() > REQUEST_DEADLINE {
+                eprintln!("namespace {} stays: {error}", self.name);
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The test's name.
+    #[must_use]
+    pub fn test_name(&self) -> &str {
+        &self.test
+    }
+
+    /// A client with the administrator's rights.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Objects of one kind in this namespace.
+    #[must_use]
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Records what the test measured.
+    pub fn figure(&self, what: &str, value: impl std::fmt::Display) {
+        figures::record(&self.test, what, value);
+    }
+
+    /// Posts to a path of the API server and expects success.
+    pub(crate) async fn post(&self, path: &str) {
+        let request = http::Request::post(path).body(Vec::new()).expect("a path");
+        let sent = timeout(REQUEST_DEADLINE, self.client.request_text(request)).await;
+        let answer = sent.unwrap_or_else(|_| panic!("POST {path}: no answer"));
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error}"));
+    }
+}
+
+/// Makes an image known to every node.
+///
+/// On an existing cluster, the command `IMAGE_LOAD` does that, such as `kind load image-archive`; the
+/// archive's path is put behind it. Without it the nodes are expected to have, or find, the image.
+///
+/// # Panics
+/// When that fails.
+pub async fn load_image(image: &BuiltImage) {
+    static LOADED: OnceCell<()> = OnceCell::const_new();
+    // There is one image so far; a set of names would serve for more.
+    LOADED.get_or_init(|| load(image)).await;
+}
+
+async fn load(image: &BuiltImage) {
+    match Kind::from_env() {
+        Kind::Ours => {
+            ensure_up().await;
+            let mut connection = Connection::open().await.expect("the cluster is up");
+            let ask = Ask::LoadImage { archive: image.archive.clone() };
+            connection.ask_for_good(ask).await.expect("the image is loaded");
+        }
+        Kind::Existing => {
+            let Ok(command) = std::env::var("IMAGE_LOAD") else { return };
+            let script = format!("{command} \"$1\"");
+            let status = Command::new("sh")
+                .args(["-c", &script, "sh"])
+                .arg(&image.archive)
+                .status()
+                .await
+                .expect("sh runs");
+            assert!(status.success(), "IMAGE_LOAD={command} failed: {status}");
+        }
+    }
+}
+
+async fn client() -> Client {
+    let config = match Kind::from_env() {
+        Kind::Ours => {
+            ensure_up().await;
+            let path = baton_cluster::names::kubeconfig();
+            let kubeconfig = Kubeconfig::read_from(path).expect("the cluster's kubeconfig");
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
+        }
+        Kind::Existing => {
+            let options = KubeConfigOptions::default();
+            Config::from_kubeconfig(&options).await
+        }
+    };
+    let config =
+        config.expect("CLUSTER=existing needs a kubeconfig (KUBECONFIG, or ~/.kube/config)");
+    Client::try_from(config).expect("a client of that kubeconfig")
+}
+
+/// Brings our cluster up where it is not: then it stays up after the test.
+async fn ensure_up() {
+    static UP: OnceCell<()> = OnceCell::const_new();
+    UP.get_or_init(async || {
+        match Connection::open().await {
+            Ok(_) => return,
+            Err(ControlError::NotUp) => {}
+            Err(error) => panic!("{error}"),
+        }
+        eprintln!("no cluster is up: starting one (it stays up; `make cluster-down` ends it)");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .args(["run", "--quiet", "--package", "baton-cluster", "--", "up"])
+            .stdin(Stdio::null())
+            .status()
+            .await
+            .expect("cargo runs");
+        assert!(status.success(), "the cluster does not come up");
+    })
+    .await;
+}

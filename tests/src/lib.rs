@@ -1,0 +1,19 @@
+//! What the tests of several crates share.
+//!
+//! - [`cluster`]: a test in a Kubernetes namespace of its own, on the cluster of this repository or
+//!   on any other; waiting, diagnosing, breaking things.
+//! - [`outside`]: a machine outside the cluster, behind a router whose address can change.
+//! - [`flows`]: many UDP flows, and which pod answered each of them when.
+//! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
+//! - [`figures`]: what a test measured, for people and for the documents.
+//!
+//! This crate is for tests: its functions panic, with a message that says what was expected of what.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod cluster;
+pub mod figures;
+pub mod flows;
+pub mod images;
+pub mod outside;
+pub mod testpod;
+pub mod udp_proxy;
