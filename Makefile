@@ -10,7 +10,7 @@ CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
 .PHONY: help test test-full show fmt lint unit cluster-up cluster-down cluster-status cluster-env clean tools
 
 help: ## List the verbs
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/\$$\$$/$$/; s/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 test: tools ## Lints, unit tests and a real Kubernetes, within the budget of a change
 	@$(CHECK) test
@@ -50,6 +50,5 @@ clean: ## Remove what was built, here and in the cache
 tools:
 	@tests/tools.sh
 
-# Anything else.
 .DEFAULT:
-	@echo "make: there is no verb '$@'; \`make help\` lists them" >&2; exit 2
+	$(error there is no verb '$@'; `make help` lists them)

@@ -23,6 +23,11 @@ rust_found=$(rustc --version | cut -d ' ' -f 2)
 at_least "$rust_found" "$rust_required" ||
     fail "Rust $rust_found is too old: $rust_required or newer is needed"
 
+for tool in fmt clippy; do
+    cargo $tool --version >/dev/null 2>&1 ||
+        fail "cargo $tool is missing: rustup component add rustfmt clippy"
+done
+
 go_required=$(sed -n 's/^go //p' tests/cluster/kube/go.mod)
 command -v go >/dev/null ||
     fail "Go is not installed (or not on the PATH); $go_required or newer is needed"

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use baton_cluster::address::NodeId;
@@ -12,14 +13,15 @@ use baton_cluster::control::{Ask, Component, Connection, ProxyMode, Reply, Shape
 use baton_cluster::kube_program::KubeProgram;
 use baton_cluster::node_init::{self, Act, Daemon, NodeSpec};
 use baton_cluster::{names, preflight, run, supervisor};
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::up::{self, Up};
 
 /// A real Kubernetes cluster in namespaces of this machine, with faults on order.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
-pub(crate) struct Command {
+struct Command {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -43,6 +45,9 @@ enum Verb {
         /// Stay, and take the cluster down when standard input ends
         #[arg(long)]
         attached: bool,
+        /// How many seconds another `up` or `down` may still be at work
+        #[arg(long, default_value_t = 60)]
+        wait_seconds: u64,
     },
     /// Take the cluster down, leaving nothing of it; remove what a killed one left
     Down,
@@ -76,9 +81,8 @@ enum Verb {
     Link {
         /// The node
         node: NodeId,
-        /// `up` or `down`
-        #[arg(value_parser = parse_link)]
-        state: bool,
+        /// Plugged in or not
+        state: LinkState,
     },
     /// Start, stop, kill or freeze a daemon of a node
     Daemon {
@@ -132,17 +136,32 @@ enum ClientVerb {
     },
 }
 
-fn parse_link(state: &str) -> Result<bool, String> {
-    match state {
-        "up" => Ok(true),
-        "down" => Ok(false),
-        _ => Err("write up or down".to_owned()),
-    }
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LinkState {
+    Up,
+    Down,
 }
 
-/// Runs a command line to its end. Errors are one line on standard error.
-pub(crate) fn run(command: Command) -> ExitCode {
-    match command.verb.run() {
+/// Runs the process's command line to its end. Errors are one line on standard error.
+pub(crate) fn run() -> ExitCode {
+    let parsed = Command::try_parse().map_err(|error| {
+        // Help, asked for or needed, and version are printed as they are.
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::DisplayVersion
+        ) {
+            error.exit();
+        }
+        // The first paragraph, as one line; usage and tips are for --help.
+        let said = error.to_string();
+        let paragraph = said.split("\n\n").next().unwrap_or_default();
+        let words: Vec<&str> = paragraph.split_whitespace().skip(1).collect();
+        let what = words.join(" ");
+        anyhow::anyhow!("{what} (see --help)")
+    });
+    match parsed.and_then(|command| command.verb.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The supervisor's standard error may lead to nobody any more.
@@ -169,9 +188,10 @@ impl Verb {
 
     async fn run_async(self) -> anyhow::Result<()> {
         match self {
-            Self::Up { nodes, proxy_mode, api_port, install_packages, attached } => {
+            Self::Up { nodes, proxy_mode, api_port, install_packages, attached, wait_seconds } => {
                 let shape = Shape { nodes, proxy_mode, api_port };
-                Up { shape, install_packages, attached }.run().await
+                let wait = Duration::from_secs(wait_seconds);
+                Up { shape, install_packages, attached, wait }.run().await
             }
             Self::Down => up::down().await,
             Self::Status { json } => status(json).await,
@@ -183,7 +203,9 @@ impl Verb {
             Self::Env => env().await,
             Self::NodeExec { node, command } => node_exec(node, &command).await,
             Self::Client { verb } => verb.run().await,
-            Self::Link { node, state: up } => ask(Ask::Link { node, up }).await.map(drop),
+            Self::Link { node, state } => {
+                ask(Ask::Link { node, up: state == LinkState::Up }).await.map(drop)
+            }
             Self::Daemon { node, daemon, act } => {
                 ask(Ask::Daemon { node, daemon, act }).await.map(drop)
             }
@@ -271,4 +293,16 @@ async fn supervise(shape: &str) -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 fn print(line: &str) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Command::command().debug_assert();
+    }
 }

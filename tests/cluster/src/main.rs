@@ -1,12 +1,8 @@
 //! `baton-cluster`: the command.
 
-use std::process::ExitCode;
-
-use clap::Parser as _;
-
 mod cli;
 mod up;
 
-fn main() -> ExitCode {
-    cli::run(cli::Command::parse())
+fn main() -> std::process::ExitCode {
+    cli::run()
 }

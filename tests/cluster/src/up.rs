@@ -16,8 +16,6 @@ use baton_cluster::{names, run};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// How long another `up` or `down` may hold the lock before we give up on it.
-const LOCK_DEADLINE: Duration = Duration::from_secs(60);
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// How long the supervisor's process may take to be gone after it said that all else is.
@@ -29,6 +27,8 @@ pub(crate) struct Up {
     pub(crate) shape: Shape,
     pub(crate) install_packages: bool,
     pub(crate) attached: bool,
+    /// How long another `up` or `down` may hold the lock before we give up on it.
+    pub(crate) wait: Duration,
 }
 
 impl Up {
@@ -49,7 +49,7 @@ impl Up {
                     say("to use it from this shell: eval \"$(make -s cluster-env)\"");
                     return self.let_go(supervisor).await;
                 }
-                Started::Locked(holder) if waiting_since.elapsed() > LOCK_DEADLINE => {
+                Started::Locked(holder) if waiting_since.elapsed() > self.wait => {
                     let who = holder.map(|id| format!(" (process {id})")).unwrap_or_default();
                     bail!("another cluster is starting or ending{who}; only one can be up");
                 }

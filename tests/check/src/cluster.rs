@@ -1,0 +1,102 @@
+//! The cluster that tests run on: the one that is up, or one for the time of the run.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::report::{Outcome, Recorded};
+
+/// kube-proxy's modes, the one of `make test` first.
+pub(crate) const MODES: &[&str] = &["nftables", "iptables"];
+
+/// A cluster for the time of a run.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// `None`: it was up before, and stays.
+    ours: Option<Child>,
+}
+
+impl Cluster {
+    /// Is it somebody else's cluster that is tested?
+    pub(crate) fn is_existing() -> bool {
+        std::env::var("CLUSTER").is_ok_and(|cluster| cluster == "existing")
+    }
+
+    /// Before tests that own the machine's cluster: none may be up. `Some`: they are left out, since
+    /// another cluster is tested.
+    pub(crate) fn must_be_down() -> anyhow::Result<Option<Outcome>> {
+        if Self::is_existing() {
+            let mut left_out = Recorded::figure("all", "", String::new());
+            left_out.left_out = Some("they are about our own cluster".to_owned());
+            return Ok(Some(Outcome { tests: 0, left_out: 1, recorded: vec![left_out] }));
+        }
+        match mode_of_the_one_that_is_up()? {
+            None => Ok(None),
+            Some(_) => bail!(
+                "a cluster is up, and these tests need the machine to themselves: `make cluster-down`"
+            ),
+        }
+    }
+
+    /// A cluster with this proxy mode: the one that is up, or a new one, which goes when this is
+    /// dropped, or when this process ends, however it ends.
+    #[expect(clippy::print_stderr, reason = "progress")]
+    pub(crate) fn up(mode: &str) -> anyhow::Result<Self> {
+        if Self::is_existing() {
+            return Ok(Self { ours: None });
+        }
+        match mode_of_the_one_that_is_up()? {
+            Some(up) if up == mode => return Ok(Self { ours: None }),
+            Some(up) => {
+                bail!("a cluster in {up} mode is up; {mode} is needed: `make cluster-down`")
+            }
+            None => {}
+        }
+        let mut child = tool(&["up", "--attached", "--install-packages", "--proxy-mode", mode])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run cargo")?;
+        let said = child.stderr.take().context("no output")?;
+        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+        for line in lines.by_ref() {
+            eprintln!("{line}");
+            if line.contains(" is up after ") {
+                return Ok(Self { ours: Some(child) });
+            }
+        }
+        bail!("the cluster did not come up ({})", child.wait()?)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.ours.take() {
+            // The end of its input takes the cluster down.
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}
+
+fn mode_of_the_one_that_is_up() -> anyhow::Result<Option<String>> {
+    let output = tool(&["status", "--json"]).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("no cluster is up") {
+            return Ok(None);
+        }
+        bail!("the cluster's state cannot be had: {}", said.trim());
+    }
+    let status: Value = serde_json::from_slice(&output.stdout)?;
+    let mode = status["shape"]["proxy_mode"].as_str().context("a status without a proxy mode")?;
+    Ok(Some(mode.to_owned()))
+}
+
+fn tool(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "baton-cluster", "--"]).args(arguments);
+    command
+}

@@ -1,0 +1,237 @@
+//! The named targets.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, MODES};
+use crate::command::{CargoTest, Step};
+use crate::fresh;
+use crate::report::{Outcome, Report};
+
+/// How much of a target runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What fits the budget of a change: one proxy mode.
+    Test,
+    /// All of it.
+    Full,
+}
+
+/// A named group of checks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    tier: &'static str,
+    about: &'static str,
+    pub(crate) in_test: bool,
+    /// Longer than this, and it is ended and counts as failed.
+    limit: Duration,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Commands; each is one check.
+    Steps(&'static [&'static [&'static str]]),
+    /// Cargo tests that need nothing else.
+    Tests(CargoTest),
+    /// Cargo tests that own the machine's cluster.
+    OwnCluster(CargoTest),
+    /// Cargo tests on a cluster, in each proxy mode where all of it is run.
+    OnCluster(CargoTest),
+    /// A new clone with nothing around it.
+    Fresh,
+}
+
+const MINUTE: u64 = 60;
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * MINUTE)
+}
+
+/// All targets, in the order in which they run: what fails fastest first.
+pub(crate) const TARGETS: [Target; 8] = [
+    Target {
+        name: "lint",
+        tier: "lint",
+        about: "formatting and lints of all code",
+        in_test: true,
+        limit: minutes(15),
+        kind: Kind::Steps(&[
+            &["cargo", "fmt", "--check"],
+            &["tests/lint-go.sh"],
+            &[
+                "cargo",
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "--deny",
+                "warnings",
+            ],
+        ]),
+    },
+    Target {
+        name: "unit",
+        tier: "unit",
+        about: "the tests that need nothing but this checkout",
+        in_test: true,
+        limit: minutes(15),
+        kind: Kind::Tests(CargoTest { package: None, features: None, tests: &[], threads: None }),
+    },
+    Target {
+        name: "images",
+        tier: "images",
+        about: "images are the same bytes from two checkouts, and other tools read them",
+        in_test: false,
+        limit: minutes(15),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-image"),
+            features: Some("slow-tests"),
+            tests: &["reproducible", "readers"],
+            threads: None,
+        }),
+    },
+    Target {
+        name: "lifecycle",
+        tier: "cluster",
+        about: "a cluster comes up, goes down, is killed, and leaves nothing",
+        in_test: true,
+        limit: minutes(10),
+        kind: Kind::OwnCluster(CargoTest {
+            package: Some("baton-cluster"),
+            features: Some("real-cluster"),
+            tests: &["lifecycle"],
+            threads: None,
+        }),
+    },
+    Target {
+        name: "wrong-use",
+        tier: "cluster",
+        about: "a wrong use gives one clear line and a failure",
+        in_test: true,
+        limit: minutes(5),
+        kind: Kind::OwnCluster(CargoTest {
+            package: Some("baton-cluster"),
+            features: Some("real-cluster"),
+            tests: &["wrong_use"],
+            threads: None,
+        }),
+    },
+    Target {
+        name: "cluster",
+        tier: "cluster",
+        about: "kubectl, load balancer, outside machines and faults of the cluster",
+        in_test: true,
+        limit: minutes(10),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["cluster"],
+            threads: Some(3),
+        }),
+    },
+    Target {
+        name: "kubernetes-facts",
+        tier: "cluster",
+        about: "what the design takes for granted about Kubernetes, measured",
+        in_test: true,
+        limit: minutes(10),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["kubernetes_facts"],
+            threads: Some(4),
+        }),
+    },
+    Target {
+        name: "fresh",
+        tier: "fresh",
+        about: "`make test` twice in a new clone with empty caches",
+        in_test: false,
+        limit: minutes(60),
+        kind: Kind::Fresh,
+    },
+];
+
+impl Target {
+    /// Runs the target, and adds what came of it to the report.
+    pub(crate) fn run(&self, extent: Extent, report: &mut Report) {
+        match self.kind {
+            Kind::Steps(commands) => {
+                self.report(report, self.tier, || {
+                    let mut outcome = Outcome::default();
+                    for command in commands {
+                        Step::new(command, self.limit).run()?;
+                        outcome.tests += 1;
+                    }
+                    Ok(outcome)
+                });
+            }
+            Kind::Tests(tests) => {
+                self.report(report, self.tier, || tests.run(self.limit));
+            }
+            Kind::OwnCluster(tests) => {
+                self.report(report, self.tier, || match Cluster::must_be_down()? {
+                    Some(left_out) => Ok(left_out),
+                    None => tests.run(self.limit),
+                });
+            }
+            Kind::OnCluster(tests) => {
+                let modes = if extent == Extent::Full { MODES } else { &MODES[..1] };
+                let modes = if Cluster::is_existing() { &[""] } else { modes };
+                for mode in modes {
+                    let tier = format!("{} {mode}", self.tier);
+                    self.report(report, tier.trim_end(), || {
+                        let _cluster = Cluster::up(mode)?;
+                        tests.run(self.limit)
+                    });
+                }
+            }
+            Kind::Fresh => self.report(report, self.tier, || fresh::run(self.limit)),
+        }
+    }
+
+    fn report(
+        &self,
+        report: &mut Report,
+        tier: &str,
+        run: impl FnOnce() -> anyhow::Result<Outcome>,
+    ) {
+        let started = Instant::now();
+        report.begin(self.name, tier);
+        let result = run();
+        report.end(self.name, tier, started.elapsed(), result);
+    }
+}
+
+/// Prints the targets.
+#[expect(clippy::print_stdout, reason = "asked for")]
+pub(crate) fn list() {
+    for Target { name, tier, about, in_test, .. } in TARGETS {
+        let full = if in_test { "" } else { " (not in `make test`)" };
+        println!("{name:18} {tier:8} {about}{full}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_words() {
+        for (n, target) in TARGETS.iter().enumerate() {
+            assert!(TARGETS[..n].iter().all(|other| other.name != target.name));
+            assert!(target.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+        }
+    }
+
+    #[test]
+    fn the_cluster_tier_of_a_change_is_within_its_quarter_of_an_hour_and_more() {
+        // Limits are when things are ended, not what they take: together they stay far inside the
+        // fifty minutes of a whole run.
+        let limits = TARGETS.iter().filter(|target| target.in_test).map(|target| target.limit);
+        assert!(limits.sum::<Duration>() <= minutes(65));
+    }
+}

@@ -1,0 +1,49 @@
+//! What the tests of the command share.
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub(crate) mod snapshot;
+
+use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// What a command did.
+pub(crate) struct Ran {
+    pub(crate) success: bool,
+    /// Standard error.
+    pub(crate) said: String,
+}
+
+/// The command, with its output where ours goes.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton-cluster"));
+    command.args(arguments);
+    command
+}
+
+/// Runs the command to its end.
+pub(crate) fn tool(arguments: &[&str]) -> Ran {
+    ran(&mut command(arguments))
+}
+
+/// Runs any command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ran { success: output.status.success(), said }
+}
+
+/// Is there a process of this number that is no zombie?
+pub(crate) fn is_running(process: &str) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Records a figure as `baton_tests::figures` does, which this crate cannot use: that one uses it.
+pub(crate) fn figure(what: &str, value: impl Display) {
+    let Some(path) = std::env::var_os("BATON_FIGURES") else { return };
+    let line = serde_json::json!({"test": "lifecycle", "what": what, "value": value.to_string()});
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
+}
