@@ -20,22 +20,28 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Is it somebody else's cluster that is tested?
-    pub(crate) fn is_existing() -> bool {
-        std::env::var("CLUSTER").is_ok_and(|cluster| cluster == "existing")
+    pub(crate) fn is_existing() -> anyhow::Result<bool> {
+        match std::env::var("CLUSTER").unwrap_or_default().as_str() {
+            "" => Ok(false),
+            "existing" => Ok(true),
+            other => {
+                bail!("CLUSTER={other} means nothing: write CLUSTER=existing, or leave it out")
+            }
+        }
     }
 
     /// Before tests that own the machine's cluster: none may be up. `Some`: they are left out, since
     /// another cluster is tested.
-    pub(crate) fn must_be_down() -> anyhow::Result<Option<Outcome>> {
-        if Self::is_existing() {
-            let mut left_out = Recorded::figure("all", "", String::new());
-            left_out.left_out = Some("they are about our own cluster".to_owned());
+    pub(crate) fn must_be_down(target: &str) -> anyhow::Result<Option<Outcome>> {
+        if Self::is_existing()? {
+            let left_out = Recorded::left_out(target, "it is about our own cluster");
             return Ok(Some(Outcome { tests: 0, left_out: 1, recorded: vec![left_out] }));
         }
         match mode_of_the_one_that_is_up()? {
             None => Ok(None),
             Some(_) => bail!(
-                "a cluster is up, and these tests need the machine to themselves: `make cluster-down`"
+                "a cluster is up, and these tests need the machine to themselves: \
+                 `make cluster-down`"
             ),
         }
     }
@@ -44,7 +50,7 @@ impl Cluster {
     /// dropped, or when this process ends, however it ends.
     #[expect(clippy::print_stderr, reason = "progress")]
     pub(crate) fn up(mode: &str) -> anyhow::Result<Self> {
-        if Self::is_existing() {
+        if Self::is_existing()? {
             return Ok(Self { ours: None });
         }
         match mode_of_the_one_that_is_up()? {

@@ -33,9 +33,15 @@ impl Recorded {
         lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// A figure without a test.
+    /// A figure of the runner's own.
     pub(crate) fn figure(test: &str, what: &str, value: String) -> Self {
         Self { test: test.to_owned(), what: what.to_owned(), value, left_out: None }
+    }
+
+    /// Something that the runner left out.
+    pub(crate) fn left_out(test: &str, why: &str) -> Self {
+        let left_out = Some(why.to_owned());
+        Self { left_out, ..Self::figure(test, "", String::new()) }
     }
 }
 

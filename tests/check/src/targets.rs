@@ -173,14 +173,18 @@ impl Target {
                 self.report(report, self.tier, || tests.run(self.limit));
             }
             Kind::OwnCluster(tests) => {
-                self.report(report, self.tier, || match Cluster::must_be_down()? {
+                self.report(report, self.tier, || match Cluster::must_be_down(self.name)? {
                     Some(left_out) => Ok(left_out),
                     None => tests.run(self.limit),
                 });
             }
             Kind::OnCluster(tests) => {
-                let modes = if extent == Extent::Full { MODES } else { &MODES[..1] };
-                let modes = if Cluster::is_existing() { &[""] } else { modes };
+                let modes = match Cluster::is_existing() {
+                    // Its proxies are as they are.
+                    Ok(true) => &[""],
+                    _ if extent == Extent::Full => MODES,
+                    _ => &MODES[..1],
+                };
                 for mode in modes {
                     let tier = format!("{} {mode}", self.tier);
                     self.report(report, tier.trim_end(), || {
