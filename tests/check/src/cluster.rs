@@ -2,14 +2,29 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use crate::command::Step;
 use crate::report::{Outcome, Recorded};
 
 /// kube-proxy's modes, the one of `make test` first.
 pub(crate) const MODES: &[&str] = &["nftables", "iptables"];
+
+/// Packages, and Kubernetes from its modules: minutes the first time.
+const PREPARE: [&str; 8] = [
+    "cargo",
+    "run",
+    "--quiet",
+    "--package",
+    "baton-cluster",
+    "--",
+    "prepare",
+    "--install-packages",
+];
+const PREPARE_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// A cluster for the time of a run.
 #[derive(Debug)]
@@ -30,15 +45,18 @@ impl Cluster {
         }
     }
 
-    /// Before tests that own the machine's cluster: none may be up. `Some`: they are left out, since
-    /// another cluster is tested.
+    /// Before tests that own the machine's cluster: none may be up, and everything that one needs must
+    /// be built. `Some`: they are left out, since another cluster is tested.
     pub(crate) fn must_be_down(target: &str) -> anyhow::Result<Option<Outcome>> {
         if Self::is_existing()? {
             let left_out = Recorded::left_out(target, "it is about our own cluster");
             return Ok(Some(Outcome { tests: 0, left_out: 1, recorded: vec![left_out] }));
         }
         match mode_of_the_one_that_is_up()? {
-            None => Ok(None),
+            None => {
+                Step::new(&PREPARE, PREPARE_LIMIT).run()?;
+                Ok(None)
+            }
             Some(_) => bail!(
                 "a cluster is up, and these tests need the machine to themselves: \
                  `make cluster-down`"

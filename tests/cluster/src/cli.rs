@@ -49,6 +49,12 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         wait_seconds: u64,
     },
+    /// Make the machine ready for `up`: packages, and the Kubernetes programs
+    Prepare {
+        /// Install missing packages with apt-get
+        #[arg(long)]
+        install_packages: bool,
+    },
     /// Take the cluster down, leaving nothing of it; remove what a killed one left
     Down,
     /// Show how the cluster is
@@ -193,6 +199,7 @@ impl Verb {
                 let wait = Duration::from_secs(wait_seconds);
                 Up { shape, install_packages, attached, wait }.run().await
             }
+            Self::Prepare { install_packages } => up::prepare(install_packages).await.map(drop),
             Self::Down => up::down().await,
             Self::Status { json } => status(json).await,
             Self::LoadImage { archive } => {

@@ -34,9 +34,7 @@ pub(crate) struct Up {
 impl Up {
     /// Brings the cluster up, or finds that it is.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let machine = prepare_machine(self.install_packages).await?;
-        say(&format!("machine: {}", machine.cgroups));
-        let programs = KubeProgram::get(say).await?;
+        let programs = prepare(self.install_packages).await?;
         let waiting_since = Instant::now();
         loop {
             if let Some(()) = self.is_up().await? {
@@ -125,6 +123,13 @@ impl Up {
         order.write_all(format!("{DETACH}\n").as_bytes()).await?;
         Ok(())
     }
+}
+
+/// Makes the machine ready: packages, and the Kubernetes programs.
+pub(crate) async fn prepare(install_packages: bool) -> anyhow::Result<KubeProgram> {
+    let machine = prepare_machine(install_packages).await?;
+    say(&format!("machine: {}", machine.cgroups));
+    Ok(KubeProgram::get(say).await?)
 }
 
 enum Started {

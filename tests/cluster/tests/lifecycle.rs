@@ -24,6 +24,7 @@ const WARM_DEADLINE: Duration = Duration::from_secs(30);
 fn a_cluster_comes_and_goes_and_leaves_nothing() {
     // Whatever a killed predecessor left, and Kubernetes built.
     assert!(tool(&["down"]).success);
+    let _guard = DownAtTheEnd;
     let before = Snapshot::take();
 
     up_and_down_twice();
@@ -37,6 +38,15 @@ fn a_cluster_comes_and_goes_and_leaves_nothing() {
 
     an_attached_cluster_goes_with_its_owner();
     assert_nothing_left(&before, "the owner went away");
+}
+
+/// A failed assertion must not leave a cluster to the tests that follow.
+struct DownAtTheEnd;
+
+impl Drop for DownAtTheEnd {
+    fn drop(&mut self) {
+        tool(&["down"]);
+    }
 }
 
 fn up_and_down_twice() {
