@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -84,14 +86,20 @@ impl Cluster {
             .spawn()
             .context("cannot run cargo")?;
         let said = child.stderr.take().context("no output")?;
-        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
-        for line in lines.by_ref() {
-            eprintln!("{line}");
-            if line.contains(" is up after ") {
-                return Ok(Self { ours: Some(child) });
+        let (up, is_up) = mpsc::sync_channel(1);
+        // Reads to the end: the command must never find that nobody listens. It ends with the command.
+        thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if line.contains(" is up after ") {
+                    let _ = up.send(());
+                }
             }
+        });
+        match is_up.recv() {
+            Ok(()) => Ok(Self { ours: Some(child) }),
+            Err(_) => bail!("the cluster did not come up ({})", child.wait()?),
         }
-        bail!("the cluster did not come up ({})", child.wait()?)
     }
 }
 

@@ -49,7 +49,10 @@ impl CargoTest {
         let figures = tempfile::NamedTempFile::new()?;
         let mut passed = 0;
         let mut failed = 0;
-        let result = run(self.command().env("BATON_FIGURES", figures.path()), limit, |line| {
+        let mut command = self.command();
+        // What tests record goes there; and where they need a cluster, one is up.
+        command.env("BATON_FIGURES", figures.path()).env("BATON_CHECK", "1");
+        let result = run(&mut command, limit, |line| {
             let (p, f) = counted(line);
             passed += p;
             failed += f;

@@ -1,13 +1,14 @@
 //! `up` and `down`: starting the supervisor, or finding that it runs.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use baton_cluster::cgroup::Cgroups;
-use baton_cluster::control::{Ask, Connection, ControlError, Shape};
+use baton_cluster::control::{Ask, ClusterStatus, Connection, ControlError, Shape};
 use baton_cluster::kube_program::KubeProgram;
 use baton_cluster::leftovers::{self, Leftovers};
 use baton_cluster::preflight::{self, Machine, PreflightError};
@@ -59,11 +60,11 @@ impl Up {
 
     /// Is a cluster up already? One of another shape is an error.
     async fn is_up(&self) -> anyhow::Result<Option<()>> {
-        let mut connection = match Connection::open().await {
-            Err(ControlError::NotUp) => return Ok(None),
-            opened => opened?,
+        let shape = match status().await {
+            // A supervisor that dies while we talk is not up either.
+            Err(ControlError::NotUp | ControlError::Io(_)) => return Ok(None),
+            status => status?.shape,
         };
-        let shape = connection.status().await?.shape;
         if shape != self.shape {
             bail!(
                 "a cluster of another shape is up ({} nodes, {}, port {}): take it down first \
@@ -109,9 +110,8 @@ impl Up {
     async fn let_go(&self, mut supervisor: Child) -> anyhow::Result<()> {
         let mut order = supervisor.stdin.take().context("the supervisor has no input")?;
         if self.attached {
-            let input_ends = tokio::task::spawn_blocking(|| {
-                std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
-            });
+            let input_ends =
+                tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink()));
             tokio::select! {
                 _ = input_ends => {}
                 status = supervisor.wait() => bail!("the supervisor ended: {}", status?),
@@ -139,17 +139,41 @@ enum Started {
 
 /// Takes the cluster down, or removes what a killed one left. Nothing to do is no error.
 pub(crate) async fn down() -> anyhow::Result<()> {
-    match Connection::open().await {
-        Ok(mut connection) => {
-            let supervisor = connection.status().await?.supervisor;
-            connection.ask_for_good(Ask::Down).await?;
-            wait_for_end(supervisor).await?;
-            say("down");
-            Ok(())
+    let started = Instant::now();
+    loop {
+        match end().await {
+            Ok(supervisor) => {
+                wait_for_end(supervisor).await?;
+                say("down");
+                return Ok(());
+            }
+            Err(ControlError::NotUp) if remove_leftovers().await? => return Ok(()),
+            // It is dying, or just starting or ending: what it leaves is removed once it is gone.
+            Err(ControlError::NotUp | ControlError::Io(_)) if started.elapsed() < EXIT_DEADLINE => {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            Err(ControlError::NotUp) => {
+                let holder = fs::read_to_string(names::state_dir().join("supervisor.pid"));
+                bail!(
+                    "a cluster is starting or ending (process {}): try again, or end that process",
+                    holder.unwrap_or_default().trim()
+                )
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(ControlError::NotUp) => remove_leftovers().await,
-        Err(error) => Err(error.into()),
     }
+}
+
+async fn status() -> Result<ClusterStatus, ControlError> {
+    Connection::open().await?.status().await
+}
+
+/// Asks the supervisor to end the cluster; returns its process once that is done.
+async fn end() -> Result<u32, ControlError> {
+    let mut connection = Connection::open().await?;
+    let supervisor = connection.status().await?.supervisor;
+    connection.ask_for_good(Ask::Down).await?;
+    Ok(supervisor)
 }
 
 async fn wait_for_end(process: u32) -> anyhow::Result<()> {
@@ -163,22 +187,19 @@ async fn wait_for_end(process: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn remove_leftovers() -> anyhow::Result<()> {
+/// Removes what a killed cluster left; `false` where a supervisor holds the lock.
+async fn remove_leftovers() -> anyhow::Result<bool> {
     let cgroups = Cgroups::detect()?;
     let left = Leftovers::find(&cgroups);
     if left.is_empty() {
         say("nothing is up");
-        return Ok(());
+        return Ok(true);
     }
-    if leftovers::remove_all(&cgroups).await? {
+    let removed = leftovers::remove_all(&cgroups).await?;
+    if removed {
         say(&format!("removed what a killed cluster left: {left}"));
-        return Ok(());
     }
-    let holder = fs::read_to_string(names::state_dir().join("supervisor.pid")).unwrap_or_default();
-    bail!(
-        "a cluster is starting or ending (process {}): try again, or end that process",
-        holder.trim()
-    )
+    Ok(removed)
 }
 
 /// Checks the machine, and installs what is missing where that was asked for and is possible.
@@ -199,7 +220,8 @@ async fn prepare_machine(install: bool) -> anyhow::Result<Machine> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "progress is for people; standard output is for scripts")]
+/// Progress is for people; standard output is for scripts.
 fn say(what: &str) {
-    eprintln!("{what}");
+    // Whoever started us may not listen any more, but may still want the cluster.
+    let _ = writeln!(io::stderr(), "{what}");
 }

@@ -76,23 +76,39 @@ fn with_packages_missing() {
 
 #[test]
 fn with_a_go_that_is_missing_or_too_old() {
-    let scratch = tempfile::tempdir().unwrap();
     let path = std::env::var("PATH").unwrap();
     let without_go: Vec<&str> =
         path.split(':').filter(|folder| !Path::new(folder).join("go").exists()).collect();
     let refused = ran(command(&["up"]).env("PATH", without_go.join(":")));
     assert_refused(&refused, &["Go is not installed", "1.25"]);
 
-    let old = scratch.path().join("go");
-    fs::write(&old, "#!/bin/sh\necho go1.19.8\n").unwrap();
-    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{path}", scratch.path().display());
+    let (_scratch, path) = path_with("go", "echo go1.19.8");
     assert_refused(&ran(command(&["up"]).env("PATH", path)), &["go1.19.8", "too old", "1.25"]);
 }
 
-/// Both need the state folder, one after the other.
+/// A `PATH` on which this program comes first, for as long as the folder exists.
+fn path_with(program: &str, script: &str) -> (tempfile::TempDir, String) {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join(program);
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
+    (scratch, path)
+}
+
+/// These need the state folder, one after the other.
 #[test]
-fn with_the_port_or_the_lock_taken() {
+fn with_the_port_taken_or_the_lock_or_a_daemon_that_ends() {
+    // Not a wrong use, but a wrong machine: it shows what the daemon said, and where its log is.
+    let (_scratch, path) = path_with("containerd", "echo no space left; exit 3");
+    let failed = ran(command(&["up"]).env("PATH", path));
+    assert!(!failed.success);
+    for expected in ["containerd of n", "exited (status 3)", "no space left", "the whole log is"] {
+        assert!(failed.said.contains(expected), "`{expected}` in: {}", failed.said);
+    }
+    let log = failed.said.split_whitespace().last().unwrap();
+    assert!(fs::read_to_string(log).unwrap().contains("no space left"));
+
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     assert_refused(&tool(&["up", "--api-port", &port]), &[&port, "taken", "--api-port"]);

@@ -299,6 +299,8 @@ async fn ensure_up() {
             Err(ControlError::NotUp) => {}
             Err(error) => panic!("{error}"),
         }
+        // The runner brings one up: if it is gone, another would only hide that.
+        assert!(std::env::var_os("BATON_CHECK").is_none(), "the runner's cluster is gone");
         eprintln!("no cluster is up: starting one (it stays up; `make cluster-down` ends it)");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)

@@ -235,6 +235,10 @@ pub enum Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn undone(asks: &[Ask]) -> Vec<Ask> {
@@ -276,5 +280,81 @@ mod tests {
         assert_eq!(undone(&[add.clone(), lose.clone(), remove.clone()]), []);
         let heal = Ask::LoseClient { client: client("a"), per_mille: 0 };
         assert_eq!(undone(&[add, lose]), [heal, remove]);
+    }
+
+    /// What is broken, as far as faults on order go.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Model {
+        broken: BTreeSet<String>,
+        clients: BTreeSet<String>,
+    }
+
+    impl Model {
+        /// Does what is asked; `false` where the supervisor would refuse.
+        fn carry_out(&mut self, ask: &Ask) -> bool {
+            let mut set = |what: String, broken: bool| {
+                if broken {
+                    self.broken.insert(what)
+                } else {
+                    self.broken.remove(&what)
+                };
+                true
+            };
+            match ask {
+                Ask::Link { node, up } => set(format!("link {node}"), !up),
+                Ask::Daemon { node, daemon, act } => {
+                    set(format!("{daemon} {node}"), *act != Act::Start)
+                }
+                Ask::ControlPlane { component, act } => {
+                    set(component.to_string(), *act != Act::Start)
+                }
+                Ask::AddClient { client } => self.clients.insert(client.clone()),
+                Ask::RemoveClient { client } => {
+                    self.broken.remove(client);
+                    self.clients.remove(client)
+                }
+                Ask::LoseClient { client, per_mille } => {
+                    self.clients.contains(client) && set(client.clone(), *per_mille > 0)
+                }
+                _ => true,
+            }
+        }
+    }
+
+    fn any_ask() -> impl Strategy<Value = Ask> {
+        let node = (1_u8..=2).prop_map(|n| format!("n{n}").parse::<NodeId>().unwrap());
+        let client = prop_oneof![Just("a".to_owned()), Just("b".to_owned())];
+        let act =
+            prop_oneof![Just(Act::Start), Just(Act::Stop), Just(Act::Kill), Just(Act::Freeze)];
+        prop_oneof![
+            (node.clone(), any::<bool>()).prop_map(|(node, up)| Ask::Link { node, up }),
+            (node, act.clone())
+                .prop_map(|(node, act)| { Ask::Daemon { node, daemon: Daemon::KubeProxy, act } }),
+            act.prop_map(|act| Ask::ControlPlane { component: Component::Etcd, act }),
+            client.clone().prop_map(|client| Ask::AddClient { client }),
+            client.clone().prop_map(|client| Ask::RemoveClient { client }),
+            (client.clone(), 0_u16..2)
+                .prop_map(|(client, per_mille)| Ask::LoseClient { client, per_mille }),
+            client.prop_map(|client| Ask::RebindClient { client }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_connection_did_is_mended_when_it_closes(
+            asks in proptest::collection::vec(any_ask(), 0..40),
+        ) {
+            let mut model = Model::default();
+            let mut undo = Undo::default();
+            for ask in &asks {
+                if model.carry_out(ask) {
+                    undo.done(ask);
+                }
+            }
+            for mend in undo.into_asks() {
+                prop_assert!(model.carry_out(&mend), "refused: {mend:?}");
+            }
+            prop_assert_eq!(model, Model::default());
+        }
     }
 }

@@ -82,11 +82,10 @@ impl Cluster {
         reporter.step("container runtimes");
 
         let api = api::client().await?;
-        wait_until(
-            "the API server's readiness",
-            || Ok(control_plane.check()?),
-            || api::is_ready(&api),
-        )
+        wait_until("the API server's readiness", async || {
+            control_plane.check()?;
+            Ok(api::is_ready(&api).await)
+        })
         .await?;
         reporter.step("API server");
         for component in [Component::KubeControllerManager, Component::KubeScheduler] {
@@ -96,21 +95,20 @@ impl Cluster {
                 .map_err(StartError::at(&component.to_string()))?;
         }
         try_join_all(nodes.iter().map(start_agents)).await?;
-        wait_until(
-            "the default ServiceAccount",
-            || Ok(control_plane.check()?),
-            || api::has_service_account(&api),
-        )
+        wait_until("the default ServiceAccount", async || {
+            control_plane.check()?;
+            Ok(api::has_service_account(&api).await)
+        })
         .await?;
         reporter.step("controllers and scheduler");
-        wait_until(
-            "the nodes' readiness",
-            || Ok(control_plane.check()?),
-            || async {
-                let ready = api::readiness(&api).await;
-                nodes.keys().all(|node| ready.get(&node.to_string()).is_some_and(|r| r == "True"))
-            },
-        )
+        wait_until("the nodes' readiness", async || {
+            control_plane.check()?;
+            try_join_all(nodes.values().map(Node::check)).await?;
+            let ready = api::readiness(&api).await;
+            let is_ready =
+                |node: &NodeId| ready.get(&node.to_string()).is_some_and(|r| r == "True");
+            Ok(nodes.keys().all(is_ready))
+        })
         .await?;
         reporter.step(&format!("{} nodes Ready", nodes.len()));
 
@@ -243,8 +241,11 @@ fn client_mut<'a>(
 async fn start_runtime(setup: &Setup, id: NodeId) -> Result<(NodeId, Node), StartError> {
     let node = Node::create(setup, id).await?;
     act(&node, id, Daemon::Containerd).await?;
-    wait_until(&format!("the container runtime of {id}"), || Ok(()), || node.runtime_answers())
-        .await?;
+    wait_until(&format!("the container runtime of {id}"), async || {
+        node.check().await?;
+        Ok(node.runtime_answers().await)
+    })
+    .await?;
     node.load_image(&setup.state.join(node_config::PAUSE_ARCHIVE)).await?;
     Ok((id, node))
 }

@@ -41,6 +41,19 @@ pub struct DaemonEnded {
     log: PathBuf,
 }
 
+impl DaemonEnded {
+    /// An error if this state says that the daemon ended by itself.
+    pub(super) fn check(name: &str, state: DaemonState, log: &Path) -> Result<(), Self> {
+        match state {
+            DaemonState::Exited(_) => {
+                let (name, log) = (name.to_owned(), log.to_owned());
+                Err(Self { name, state, tail: tail(&log, TAIL_LINES), log })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Daemon {
     pub(super) fn new(name: &str, namespace: &str, command: Vec<String>, logs: &Path) -> Self {
         Self {
@@ -79,15 +92,8 @@ impl Daemon {
 
     /// Has it ended by itself?
     pub(super) fn check(&mut self) -> Result<(), DaemonEnded> {
-        match self.state() {
-            state @ DaemonState::Exited(_) => Err(DaemonEnded {
-                name: self.name.clone(),
-                state,
-                tail: tail(&self.log, TAIL_LINES),
-                log: self.log.clone(),
-            }),
-            _ => Ok(()),
-        }
+        let state = self.state();
+        DaemonEnded::check(&self.name, state, &self.log)
     }
 
     fn start(&mut self) -> io::Result<()> {

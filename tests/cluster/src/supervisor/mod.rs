@@ -154,8 +154,9 @@ pub async fn main(shape: Shape, machine: Machine, programs: KubeProgram) -> anyh
             return Err(error.into());
         }
     };
-    say(&Event::Ready);
+    // In this order: whoever hears that the cluster is up may ask at once.
     let server = server::Server::bind(&names::control_socket())?;
+    say(&Event::Ready);
     let asked_down = server.serve(&cluster, end.comes()).await;
     // Dropping the cluster kills every daemon; the rest goes by name.
     drop(cluster);
@@ -202,9 +203,11 @@ async fn start(
     Cluster::start(setup, listener, reporter).await
 }
 
-/// From here on, what is traced goes to a file of its own.
+/// From here on, what is traced goes to a file of its own, and so does standard error, which the
+/// starting process will not read for ever: a panic leaves its message there.
 fn keep_log() -> io::Result<()> {
     let file = fs::File::create(names::log_dir().join("supervisor.log"))?;
+    rustix::stdio::dup2_stderr(&file)?;
     let level = tracing_subscriber::EnvFilter::new("info,kube=warn");
     tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_writer(file).init();
     Ok(())
@@ -298,22 +301,13 @@ fn say(event: &Event) {
 /// How long each step of a start may take. All are far above what was ever seen.
 const STEP_DEADLINE: Duration = Duration::from_secs(90);
 
-/// Waits until `done` says so, looking every 50 ms; `check` may say that it never will.
-async fn wait_until<F, D>(
+/// Waits until `done` says so, looking every 50 ms. An error says that it never will.
+async fn wait_until(
     what: &str,
-    mut check: impl FnMut() -> Result<(), StartError>,
-    mut done: F,
-) -> Result<(), StartError>
-where
-    F: FnMut() -> D,
-    D: Future<Output = bool>,
-{
+    mut done: impl AsyncFnMut() -> Result<bool, StartError>,
+) -> Result<(), StartError> {
     let started = Instant::now();
-    loop {
-        check()?;
-        if done().await {
-            return Ok(());
-        }
+    while !done().await? {
         if started.elapsed() > STEP_DEADLINE {
             return Err(StartError::Deadline {
                 what: what.to_owned(),
@@ -323,4 +317,5 @@ where
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(())
 }

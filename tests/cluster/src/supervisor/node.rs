@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
+use super::daemon::DaemonEnded;
 use super::memory::parent_of;
 use super::node_config;
 use super::{Setup, StartError};
@@ -99,6 +100,17 @@ impl Node {
         line.answer().await.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.id)))
     }
 
+    /// Has any daemon ended by itself?
+    pub(super) async fn check(&self) -> Result<(), StartError> {
+        let states = self.order(&Order::Report).await;
+        let states = states.map_err(StartError::at(&format!("process 1 of {}", self.id)))?;
+        for (daemon, state) in states {
+            let name = format!("{daemon} of {}", self.id);
+            DaemonEnded::check(&name, state, &log_of(self.id, daemon))?;
+        }
+        Ok(())
+    }
+
     /// Brings an image archive into the node's container runtime.
     pub(super) async fn load_image(&self, archive: &Path) -> Result<(), CommandError> {
         let described = || format!("ctr images import {} on {}", archive.display(), self.id);
@@ -185,16 +197,19 @@ fn spec(setup: &Setup, id: NodeId, folder: &Path) -> NodeSpec {
             vec![inside("kube-proxy"), format!("--config={}", file(node_config::KUBE_PROXY))],
         ),
     ];
-    let log = |daemon| names::log_dir().join(format!("{id}-{daemon}.log"));
     NodeSpec {
         hostname: id.to_string(),
         folder: folder.to_owned(),
         state: setup.state.clone(),
         programs: setup.programs.folder.clone(),
         daemons: daemons
-            .map(|(daemon, command)| (daemon, DaemonSpec { command, log: log(daemon) }))
+            .map(|(daemon, command)| (daemon, DaemonSpec { command, log: log_of(id, daemon) }))
             .into(),
     }
+}
+
+fn log_of(node: NodeId, daemon: Daemon) -> PathBuf {
+    names::log_dir().join(format!("{node}-{daemon}.log"))
 }
 
 /// The one child of a process: `unshare` has process 1 of the node for its child.

@@ -284,4 +284,28 @@ mod tests {
         service.status = serde_json::from_value(status).unwrap();
         assert!(published(&mut plan, &service));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn addresses_are_unique_and_stay_while_services_come_and_go(
+            steps in proptest::collection::vec(
+                proptest::collection::btree_set(0_u8..12, 0..12),
+                1..20,
+            ),
+        ) {
+            let mut plan = Plan::default();
+            let mut before = BTreeMap::<String, String>::new();
+            for present in steps {
+                let services: Vec<Service> =
+                    present.iter().map(|n| service(&n.to_string(), json!({}))).collect();
+                let now: BTreeMap<_, _> = update(&mut plan, &services).into_iter().collect();
+                assert_eq!(now.len(), present.len());
+                assert_eq!(now.values().collect::<BTreeSet<_>>().len(), now.len());
+                for (name, address) in &now {
+                    assert!(before.get(name).is_none_or(|earlier| earlier == address));
+                }
+                before = now;
+            }
+        }
+    }
 }
