@@ -1,0 +1,178 @@
+//! The header in front of every datagram's payload: who it is for, or who it is from.
+//!
+//! ```text
+//! alias varint, payload            an alias of OPEN (to the relay) or of SENDER (to the client)
+//! 0, 16 bytes, payload             long form, to the client only: the sender's first 16 bytes
+//! 1, 8 bytes                       ECHO: answer it on the path it came by
+//! 2, 8 bytes, zeros                ECHO_REPLY, padded by clients to as much as fits
+//! ```
+//!
+//! Aliases below [`FIRST_ALIAS`] are reserved for such purposes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::id::PeerPrefix;
+use crate::varint;
+
+/// The smallest alias that OPEN and SENDER may use.
+pub const FIRST_ALIAS: u64 = 16;
+
+/// The largest alias: four bytes as a varint.
+pub const LAST_ALIAS: u64 = (1 << 30) - 1;
+
+/// The longest header: the long form.
+pub const MAX_HEADER: usize = 1 + PeerPrefix::LENGTH;
+
+/// The largest payload that every session carries: with [`MAX_HEADER`] it fits a QUIC packet of 1280 bytes.
+pub const MAX_PAYLOAD: usize = 1200;
+
+const LONG: u64 = 0;
+const ECHO: u64 = 1;
+const ECHO_REPLY: u64 = 2;
+
+/// What a datagram is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Datagram {
+    /// Payload on a route.
+    Aliased {
+        /// Of the route.
+        alias: u64,
+        /// The peers' own.
+        payload: Bytes,
+    },
+    /// Payload from a sender whose alias is not yet acknowledged.
+    Long {
+        /// The first half of the sender's id.
+        sender: PeerPrefix,
+        /// The peers' own.
+        payload: Bytes,
+    },
+    /// Send the nonce back.
+    Echo {
+        /// Chosen by the asker.
+        nonce: [u8; 8],
+    },
+    /// The nonce, sent back.
+    EchoReply {
+        /// As it came.
+        nonce: [u8; 8],
+    },
+}
+
+/// A datagram that has no header that we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DatagramError {
+    /// It ends within its header.
+    #[error("the datagram ends within its header")]
+    Short,
+    /// Its alias is reserved and has no meaning yet.
+    #[error("the datagram has the reserved alias {0}")]
+    Reserved(u64),
+}
+
+impl Datagram {
+    /// Reads a datagram. The payload is a slice of `bytes`: copy it if it is to be kept.
+    pub fn decode(bytes: &Bytes) -> Result<Self, DatagramError> {
+        let (alias, length) = varint::read(bytes).ok_or(DatagramError::Short)?;
+        let rest = bytes.slice(length..);
+        match alias {
+            LONG => {
+                let (sender, payload) = split::<{ PeerPrefix::LENGTH }>(&rest)?;
+                Ok(Self::Long { sender: PeerPrefix::from_bytes(sender), payload })
+            }
+            ECHO => Ok(Self::Echo { nonce: split(&rest)?.0 }),
+            ECHO_REPLY => Ok(Self::EchoReply { nonce: split(&rest)?.0 }),
+            alias if alias < FIRST_ALIAS => Err(DatagramError::Reserved(alias)),
+            alias => Ok(Self::Aliased { alias, payload: rest }),
+        }
+    }
+}
+
+fn split<const N: usize>(bytes: &Bytes) -> Result<([u8; N], Bytes), DatagramError> {
+    let head = bytes.first_chunk::<N>().ok_or(DatagramError::Short)?;
+    Ok((*head, bytes.slice(N..)))
+}
+
+/// A datagram with this alias and payload.
+#[must_use]
+pub fn aliased(alias: u64, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(8 + payload.len());
+    varint::write(alias, &mut out);
+    out.put_slice(payload);
+    out.freeze()
+}
+
+/// A datagram that names its sender itself.
+#[must_use]
+pub fn long(sender: PeerPrefix, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
+    varint::write(LONG, &mut out);
+    out.put_slice(sender.as_bytes());
+    out.put_slice(payload);
+    out.freeze()
+}
+
+/// A request to send `nonce` back. It is small: the relay may not have more credit on a new path.
+#[must_use]
+pub fn echo(nonce: [u8; 8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(9);
+    varint::write(ECHO, &mut out);
+    out.put_slice(&nonce);
+    out.freeze()
+}
+
+/// The answer to [`echo`], `size` bytes long: large, because it buys the relay credit on a path that is not yet validated
+/// (RFC 9000 section 8.1 allows it three times what it received).
+#[must_use]
+pub fn echo_reply(nonce: [u8; 8], size: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(size.max(9));
+    varint::write(ECHO_REPLY, &mut out);
+    out.put_slice(&nonce);
+    out.resize(size.max(9), 0);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_full_payload_in_long_form_fits_a_packet_of_1280_bytes() {
+        let datagram = long(PeerPrefix::from_bytes([1; 16]), &[0; MAX_PAYLOAD]);
+        // A QUIC packet of 1280 bytes, less what comes before and after a DATAGRAM frame's data when the connection id has 17
+        // bytes: 1 + 17 + 4 of short header, 16 of tag, and 9 that quinn sets aside for the frame's type and length.
+        assert!(datagram.len() <= 1280 - 47, "{}", datagram.len());
+    }
+
+    #[test]
+    fn reserved_and_short_datagrams_are_errors() {
+        let check = |bytes: &[u8], error| assert_eq!(Datagram::decode(&Bytes::copy_from_slice(bytes)), Err(error));
+        check(&[], DatagramError::Short);
+        check(&[0, 1, 2], DatagramError::Short);
+        check(&[1, 1, 2], DatagramError::Short);
+        check(&[3], DatagramError::Reserved(3));
+        check(&[15, 0, 0], DatagramError::Reserved(15));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(alias in FIRST_ALIAS..=LAST_ALIAS, payload: Vec<u8>, sender: [u8; 16], nonce: [u8; 8]) {
+            let payload = Bytes::from(payload);
+            prop_assert_eq!(
+                Datagram::decode(&aliased(alias, &payload)),
+                Ok(Datagram::Aliased { alias, payload: payload.clone() })
+            );
+            let sender = PeerPrefix::from_bytes(sender);
+            prop_assert_eq!(Datagram::decode(&long(sender, &payload)), Ok(Datagram::Long { sender, payload: payload.clone() }));
+            prop_assert_eq!(Datagram::decode(&echo(nonce)), Ok(Datagram::Echo { nonce }));
+            prop_assert_eq!(Datagram::decode(&echo_reply(nonce, payload.len())), Ok(Datagram::EchoReply { nonce }));
+        }
+
+        #[test]
+        fn any_bytes_are_a_datagram_or_an_error(bytes: Vec<u8>) {
+            let _ = Datagram::decode(&Bytes::from(bytes));
+        }
+    }
+}

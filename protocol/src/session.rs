@@ -1,0 +1,381 @@
+//! The relay's end of one session, after WELCOME: what each frame means, and what is a violation.
+//!
+//! ```text
+//!            WELCOME{fresh, resume}
+//!                    |
+//!   WELCOME          v        MOVED
+//!  {handover}      Home  ------------->  Moved
+//!      |            ^
+//!      v   ACTIVE   |
+//!   Standby --------+
+//! ```
+//!
+//! GOAWAY is beside this: a session in any state may be asked to move, may acknowledge, and may be asked to stay after all.
+//!
+//! Frames go in by [`Session::handle_frame`], orders come out of [`Session::poll_order`]. The caller carries every order out,
+//! in their order; those that are [`Order::Send`] go on the control stream.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::datagram::FIRST_ALIAS;
+use crate::frame::{Frame, GoAway, GoAwayReason, Intent, NoticeCode, PeerState, RouteId};
+use crate::id::{PeerId, RelayId, Stamp};
+
+/// How much a session may have at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Routes opened by the client.
+    pub routes: usize,
+    /// Watched peers.
+    pub watches: usize,
+    /// Senders with an alias; those beyond it stay in the long form.
+    pub senders: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { routes: 256, watches: 1024, senders: 1024 }
+    }
+}
+
+/// What the caller must do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Write this on the control stream.
+    Send(Frame),
+    /// Announce the peer: it lives here from now. Answer with [`Session::announced`].
+    Announce,
+    /// Take datagrams with this alias to that peer.
+    Open {
+        /// Of the route.
+        alias: u64,
+        /// Its destination.
+        peer: PeerId,
+    },
+    /// Take them no more.
+    Shut {
+        /// Of the route.
+        alias: u64,
+    },
+    /// The client knows this sender's alias: the long form is needed no more.
+    SenderKnown {
+        /// The sender.
+        peer: PeerId,
+        /// Its alias.
+        alias: u64,
+    },
+    /// Report how this peer is, now and at every change, by [`Session::presence`].
+    Watch {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// Report it no more.
+    Unwatch {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// The client knows that it must move. Comes once per GOAWAY.
+    Acknowledged,
+    /// The client lives elsewhere now; forward there what still comes for it.
+    Moved {
+        /// Of its new attachment.
+        stamp: Stamp,
+        /// Where it is.
+        relay: RelayId,
+    },
+}
+
+/// A client that breaks the protocol. The session is closed with `ProtocolViolation`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// This frame never comes from a client, or not now.
+    #[error("a {0} frame must not come from a client now")]
+    Unexpected(&'static str),
+    /// An alias for two routes.
+    #[error("the alias {0} is in use")]
+    AliasInUse(u64),
+    /// A sender's alias that was never given.
+    #[error("the sender alias {0} was never given")]
+    UnknownSender(u64),
+    /// The answer to a GOAWAY that was not sent.
+    #[error("GOAWAY_ACK {acknowledged}, where the last GOAWAY was {last}")]
+    UnknownGoAway {
+        /// By the client.
+        acknowledged: u64,
+        /// By us; zero if none.
+        last: u64,
+    },
+}
+
+/// How a session ended, as its relay saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum End {
+    /// The client closed it.
+    ClosedByClient,
+    /// Another instance of the peer attached.
+    Superseded,
+    /// The same instance attached elsewhere.
+    Reattached,
+    /// GOAWAY's deadline came.
+    Deadline,
+    /// The connection was lost, or the client broke the protocol.
+    Lost,
+}
+
+/// How a drain counts a session that ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Outcome {
+    /// It serves elsewhere.
+    Moved,
+    /// Its client wanted no more, or there was nowhere to go.
+    Left,
+    /// It had acknowledged and was still here at the deadline.
+    Forced,
+    /// It never answered, or was lost: a ghost.
+    Silent,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Moved, Self::Left, Self::Forced, Self::Silent];
+
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::Left => "left",
+            Self::Forced => "forced",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Standby,
+    Home,
+    Moved,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    sequence: u64,
+    reason: GoAwayReason,
+    acknowledged: bool,
+}
+
+/// What a GOAWAY says, apart from its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GoAwayOrder {
+    /// Why.
+    pub reason: GoAwayReason,
+    /// How long the session may stay; not zero.
+    pub deadline: Duration,
+    /// When it should begin to move.
+    pub reconnect_after: Duration,
+    /// Where it can go.
+    pub route_ids: Vec<RouteId>,
+    /// For the handover.
+    pub ticket: Bytes,
+}
+
+/// The relay's end of one session.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    limits: Limits,
+    routes: BTreeSet<u64>,
+    watches: BTreeSet<PeerId>,
+    senders: BTreeMap<PeerId, u64>,
+    next_sender: u64,
+    last_goaway: u64,
+    goaway: Option<Outstanding>,
+    presence_sequence: u64,
+    orders: VecDeque<Order>,
+}
+
+impl Session {
+    /// A session whose WELCOME was just sent.
+    #[must_use]
+    pub fn new(intent: Intent, limits: Limits) -> Self {
+        let mut session = Self {
+            phase: Phase::Standby,
+            limits,
+            routes: BTreeSet::new(),
+            watches: BTreeSet::new(),
+            senders: BTreeMap::new(),
+            next_sender: FIRST_ALIAS,
+            last_goaway: 0,
+            goaway: None,
+            presence_sequence: 0,
+            orders: VecDeque::new(),
+        };
+        if intent != Intent::Handover {
+            session.phase = Phase::Home;
+            session.orders.push_back(Order::Announce);
+        }
+        session
+    }
+
+    /// What to do next.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// Takes a frame of the client.
+    pub fn handle_frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        match frame {
+            Frame::Open { alias, peer } => self.open(alias, peer)?,
+            Frame::Shut { alias } => {
+                if self.routes.remove(&alias) {
+                    self.orders.push_back(Order::Shut { alias });
+                }
+            }
+            Frame::SenderOk { alias } => self.sender_known(alias)?,
+            Frame::Watch { peer } => self.watch(peer),
+            Frame::Unwatch { peer } => {
+                if self.watches.remove(&peer) {
+                    self.orders.push_back(Order::Unwatch { peer });
+                }
+            }
+            Frame::GoAwayAck { sequence } => self.acknowledged(sequence)?,
+            Frame::Active if self.phase == Phase::Standby => {
+                self.phase = Phase::Home;
+                self.orders.push_back(Order::Announce);
+            }
+            Frame::Moved { stamp, relay } if self.phase == Phase::Home => {
+                self.phase = Phase::Moved;
+                self.orders.push_back(Order::Moved { stamp, relay });
+                self.send(Frame::MovedOk);
+            }
+            other => return Err(Violation::Unexpected(other.name())),
+        }
+        Ok(())
+    }
+
+    /// The peer was announced under `stamp`, as [`Order::Announce`] asked.
+    pub fn announced(&mut self, intent: Intent, stamp: Stamp) {
+        if intent == Intent::Handover {
+            self.send(Frame::ActiveOk { stamp });
+        }
+    }
+
+    /// Asks the session to move. A GOAWAY that is still outstanding is withdrawn first, so that at most one is.
+    pub fn go_away(&mut self, order: GoAwayOrder) {
+        self.stay();
+        self.last_goaway += 1;
+        let sequence = self.last_goaway;
+        self.goaway = Some(Outstanding { sequence, reason: order.reason, acknowledged: false });
+        let GoAwayOrder { reason, deadline, reconnect_after, route_ids, ticket } = order;
+        self.send(Frame::GoAway(Box::new(GoAway { sequence, reason, deadline, reconnect_after, route_ids, ticket })));
+    }
+
+    /// Asks it to stay after all, if it was asked to move.
+    pub fn stay(&mut self) {
+        if let Some(goaway) = self.goaway.take() {
+            self.send(Frame::GoAwayCancel { sequence: goaway.sequence });
+        }
+    }
+
+    /// Reports a watched peer.
+    pub fn presence(&mut self, peer: PeerId, state: PeerState) {
+        if self.watches.contains(&peer) {
+            self.presence_sequence += 1;
+            let sequence = self.presence_sequence;
+            self.send(Frame::Presence { sequence, peer, state });
+        }
+    }
+
+    /// A datagram of this sender came: gives it an alias and announces it, the first time, if there is room.
+    pub fn sender(&mut self, peer: PeerId) {
+        if self.senders.contains_key(&peer) || self.senders.len() >= self.limits.senders {
+            return;
+        }
+        let alias = self.next_sender;
+        self.next_sender += 1;
+        self.senders.insert(peer, alias);
+        self.send(Frame::Sender { alias, peer });
+    }
+
+    /// Whether this is where the peer lives.
+    #[must_use]
+    pub fn is_home(&self) -> bool {
+        self.phase == Phase::Home
+    }
+
+    /// Whether the client acknowledged the GOAWAY that is outstanding.
+    #[must_use]
+    pub fn has_acknowledged(&self) -> bool {
+        self.goaway.is_some_and(|goaway| goaway.acknowledged)
+    }
+
+    /// How a drain counts this session, if it ends like that.
+    #[must_use]
+    pub fn outcome(&self, end: End) -> Outcome {
+        let closing = self.goaway.is_some_and(|goaway| goaway.reason == GoAwayReason::Closing);
+        match end {
+            _ if self.phase == Phase::Moved => Outcome::Moved,
+            End::Reattached => Outcome::Moved,
+            End::ClosedByClient | End::Superseded => Outcome::Left,
+            End::Deadline if !self.has_acknowledged() => Outcome::Silent,
+            End::Deadline if closing => Outcome::Left,
+            End::Deadline => Outcome::Forced,
+            End::Lost => Outcome::Silent,
+        }
+    }
+
+    fn open(&mut self, alias: u64, peer: PeerId) -> Result<(), Violation> {
+        if self.routes.contains(&alias) {
+            return Err(Violation::AliasInUse(alias));
+        }
+        if self.goaway.is_some() || self.phase == Phase::Moved {
+            self.send(Frame::Notice { alias, code: NoticeCode::GoingAway });
+        } else if self.routes.len() >= self.limits.routes {
+            self.send(Frame::Notice { alias, code: NoticeCode::TooMany });
+        } else {
+            self.routes.insert(alias);
+            self.orders.push_back(Order::Open { alias, peer });
+            self.send(Frame::Opened { alias });
+        }
+        Ok(())
+    }
+
+    fn sender_known(&mut self, alias: u64) -> Result<(), Violation> {
+        let sender = self.senders.iter().find(|(_, given)| **given == alias);
+        let (peer, _) = sender.ok_or(Violation::UnknownSender(alias))?;
+        self.orders.push_back(Order::SenderKnown { peer: *peer, alias });
+        Ok(())
+    }
+
+    fn watch(&mut self, peer: PeerId) {
+        if self.watches.len() < self.limits.watches && self.watches.insert(peer) {
+            self.orders.push_back(Order::Watch { peer });
+        }
+    }
+
+    /// An answer to an earlier GOAWAY may cross its withdrawal: it means nothing then.
+    fn acknowledged(&mut self, sequence: u64) -> Result<(), Violation> {
+        if sequence == 0 || sequence > self.last_goaway {
+            return Err(Violation::UnknownGoAway { acknowledged: sequence, last: self.last_goaway });
+        }
+        if let Some(goaway) = &mut self.goaway
+            && goaway.sequence == sequence
+            && !goaway.acknowledged
+        {
+            goaway.acknowledged = true;
+            self.orders.push_back(Order::Acknowledged);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, frame: Frame) {
+        self.orders.push_back(Order::Send(frame));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+
+const PEER: PeerId = PeerId::from_bytes([1; 32]);
+const OTHER: PeerId = PeerId::from_bytes([2; 32]);
+const STAMP: Stamp = Stamp::from_u64(7);
+const RELAY: RelayId = RelayId::from_u32(9);
+
+fn orders(session: &mut Session) -> Vec<Order> {
+    std::iter::from_fn(|| session.poll_order()).collect()
+}
+
+fn home() -> Session {
+    let mut session = Session::new(Intent::Fresh, Limits::default());
+    assert_eq!(orders(&mut session), [Order::Announce]);
+    session.announced(Intent::Fresh, STAMP);
+    assert_eq!(orders(&mut session), []);
+    session
+}
+
+fn go_away(reason: GoAwayReason) -> GoAwayOrder {
+    GoAwayOrder {
+        reason,
+        deadline: Duration::from_secs(60),
+        reconnect_after: Duration::ZERO,
+        route_ids: vec![],
+        ticket: Bytes::new(),
+    }
+}
+
+fn sequences(orders: &[Order]) -> Vec<(&'static str, u64)> {
+    let of = |order: &Order| match order {
+        Order::Send(frame @ Frame::GoAway(goaway)) => Some((frame.name(), goaway.sequence)),
+        Order::Send(frame @ Frame::GoAwayCancel { sequence }) => Some((frame.name(), *sequence)),
+        _ => None,
+    };
+    orders.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_handover_is_a_standby_until_it_is_active() {
+    let mut session = Session::new(Intent::Handover, Limits::default());
+    assert_eq!(orders(&mut session), []);
+    assert!(!session.is_home());
+    session.handle_frame(Frame::Active).unwrap();
+    assert_eq!(orders(&mut session), [Order::Announce]);
+    session.announced(Intent::Handover, STAMP);
+    assert_eq!(orders(&mut session), [Order::Send(Frame::ActiveOk { stamp: STAMP })]);
+    assert!(session.is_home());
+}
+
+#[test]
+fn a_moved_session_forwards_and_opens_nothing() {
+    let mut session = home();
+    session.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+    assert_eq!(orders(&mut session), [Order::Moved { stamp: STAMP, relay: RELAY }, Order::Send(Frame::MovedOk)]);
+    session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
+    assert_eq!(orders(&mut session), [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]);
+}
+
+#[test]
+fn no_new_routes_while_going_away_and_again_after_the_withdrawal() {
+    let mut session = home();
+    session.go_away(go_away(GoAwayReason::Rollout));
+    orders(&mut session);
+    session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
+    assert_eq!(orders(&mut session), [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]);
+    session.stay();
+    orders(&mut session);
+    session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
+    assert_eq!(
+        orders(&mut session),
+        [Order::Open { alias: 16, peer: OTHER }, Order::Send(Frame::Opened { alias: 16 })]
+    );
+}
+
+#[test]
+fn at_most_one_goaway_is_outstanding_and_numbers_rise() {
+    let mut session = home();
+    session.go_away(go_away(GoAwayReason::Rollout));
+    session.go_away(go_away(GoAwayReason::Disruption));
+    session.stay();
+    session.stay();
+    session.go_away(go_away(GoAwayReason::Rollout));
+    assert_eq!(
+        sequences(&orders(&mut session)),
+        [("GOAWAY", 1), ("GOAWAY_CANCEL", 1), ("GOAWAY", 2), ("GOAWAY_CANCEL", 2), ("GOAWAY", 3)]
+    );
+}
+
+#[test]
+fn an_acknowledgement_counts_once_and_only_for_what_is_outstanding() {
+    let mut session = home();
+    assert_eq!(
+        session.handle_frame(Frame::GoAwayAck { sequence: 1 }),
+        Err(Violation::UnknownGoAway { acknowledged: 1, last: 0 })
+    );
+    session.go_away(go_away(GoAwayReason::Rollout));
+    session.stay();
+    session.go_away(go_away(GoAwayReason::Rollout));
+    orders(&mut session);
+    session.handle_frame(Frame::GoAwayAck { sequence: 1 }).unwrap();
+    assert_eq!(orders(&mut session), [], "it crossed the withdrawal");
+    assert!(!session.has_acknowledged());
+    session.handle_frame(Frame::GoAwayAck { sequence: 2 }).unwrap();
+    session.handle_frame(Frame::GoAwayAck { sequence: 2 }).unwrap();
+    assert_eq!(orders(&mut session), [Order::Acknowledged]);
+    assert!(session.has_acknowledged());
+}
+
+#[test]
+fn limits_hold_and_do_not_end_the_session() {
+    let mut session = Session::new(Intent::Fresh, Limits { routes: 1, watches: 1, senders: 1 });
+    orders(&mut session);
+    session.handle_frame(Frame::Open { alias: 16, peer: PEER }).unwrap();
+    session.handle_frame(Frame::Open { alias: 17, peer: PEER }).unwrap();
+    session.handle_frame(Frame::Watch { peer: PEER }).unwrap();
+    session.handle_frame(Frame::Watch { peer: OTHER }).unwrap();
+    session.sender(PEER);
+    session.sender(OTHER);
+    assert_eq!(
+        orders(&mut session),
+        [
+            Order::Open { alias: 16, peer: PEER },
+            Order::Send(Frame::Opened { alias: 16 }),
+            Order::Send(Frame::Notice { alias: 17, code: NoticeCode::TooMany }),
+            Order::Watch { peer: PEER },
+            Order::Send(Frame::Sender { alias: 16, peer: PEER }),
+        ]
+    );
+}
+
+#[test]
+fn what_a_client_must_not_send() {
+    let check = |mut session: Session, frame: Frame, violation: Violation| {
+        assert_eq!(session.handle_frame(frame), Err(violation));
+    };
+    check(home(), Frame::Active, Violation::Unexpected("ACTIVE"));
+    check(home(), Frame::MovedOk, Violation::Unexpected("MOVED_OK"));
+    check(home(), Frame::Reclaim { ticket: Bytes::new() }, Violation::Unexpected("RECLAIM"));
+    check(home(), Frame::SenderOk { alias: 16 }, Violation::UnknownSender(16));
+    check(
+        Session::new(Intent::Handover, Limits::default()),
+        Frame::Moved { stamp: STAMP, relay: RELAY },
+        Violation::Unexpected("MOVED"),
+    );
+    let mut session = home();
+    session.handle_frame(Frame::Open { alias: 16, peer: PEER }).unwrap();
+    check(session, Frame::Open { alias: 16, peer: OTHER }, Violation::AliasInUse(16));
+}
+
+#[test]
+fn presence_is_numbered_and_only_for_those_who_watch() {
+    let mut session = home();
+    session.presence(OTHER, PeerState::Online);
+    assert_eq!(orders(&mut session), []);
+    session.handle_frame(Frame::Watch { peer: OTHER }).unwrap();
+    session.presence(OTHER, PeerState::Offline);
+    session.presence(OTHER, PeerState::Online);
+    assert_eq!(
+        orders(&mut session),
+        [
+            Order::Watch { peer: OTHER },
+            Order::Send(Frame::Presence { sequence: 1, peer: OTHER, state: PeerState::Offline }),
+            Order::Send(Frame::Presence { sequence: 2, peer: OTHER, state: PeerState::Online }),
+        ]
+    );
+}
+
+#[test]
+fn outcomes() {
+    use {End::*, GoAwayReason::*};
+    // (asked to go, acknowledged, moved, how it ended) -> how it counts
+    let table = [
+        (Rollout, true, true, ClosedByClient, Outcome::Moved),
+        (Rollout, true, true, Lost, Outcome::Moved),
+        (Rollout, true, true, Deadline, Outcome::Moved),
+        (Rollout, true, false, Reattached, Outcome::Moved),
+        (Rollout, false, false, Reattached, Outcome::Moved),
+        (Rollout, true, false, ClosedByClient, Outcome::Left),
+        (Rollout, false, false, ClosedByClient, Outcome::Left),
+        (Rollout, true, false, Superseded, Outcome::Left),
+        (Rollout, true, false, Deadline, Outcome::Forced),
+        (Rollout, false, false, Deadline, Outcome::Silent),
+        (Rollout, true, false, Lost, Outcome::Silent),
+        (Rollout, false, false, Lost, Outcome::Silent),
+        (Closing, true, false, Deadline, Outcome::Left),
+        (Closing, false, false, Deadline, Outcome::Silent),
+    ];
+    for (reason, acknowledged, moved, end, outcome) in table {
+        let mut session = home();
+        session.go_away(go_away(reason));
+        if acknowledged {
+            session.handle_frame(Frame::GoAwayAck { sequence: 1 }).unwrap();
+        }
+        if moved {
+            session.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+        }
+        assert_eq!(session.outcome(end), outcome, "{reason:?}, ack {acknowledged}, moved {moved}, {end:?}");
+    }
+}
