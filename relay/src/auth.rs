@@ -119,7 +119,9 @@ pub struct Gate {
 
 #[derive(Deserialize)]
 struct Claims {
-    exp: u64,
+    /// Optional here so that its absence is reported by name, by the validation.
+    #[serde(default)]
+    exp: Option<u64>,
     #[serde(default)]
     sub: Option<String>,
     #[serde(default)]
@@ -173,7 +175,8 @@ impl Gate {
         if group.len() > MAX_GROUP {
             return Err(never(RefusalCode::TokenInvalid, "the access token's group is longer than 128 bytes"));
         }
-        Ok(Admission { group, expires_unix: claims.exp, known: None })
+        let expires_unix = claims.exp.ok_or_else(|| never(RefusalCode::TokenInvalid, "the access token never expires"))?;
+        Ok(Admission { group, expires_unix, known: None })
     }
 
     fn claims(&self, keys: &TokenKeys, token: &[u8]) -> Result<Claims, Refused> {
