@@ -47,6 +47,9 @@ pub struct Timing {
     pub turned_away: u32,
     /// A GOAWAY that comes sooner after WELCOME than this looks like a loop, the second time in a row.
     pub quick_goaway: Duration,
+    /// How much longer than GOAWAY says a move is held back. Zero, but for drills that want a session which acknowledges and
+    /// does not go yet.
+    pub move_delay: Duration,
 }
 
 impl Default for Timing {
@@ -59,6 +62,7 @@ impl Default for Timing {
             max_backoff: Duration::from_secs(10),
             turned_away: 8,
             quick_goaway: Duration::from_secs(5),
+            move_delay: Duration::ZERO,
         }
     }
 }
@@ -448,7 +452,7 @@ impl Attachment {
             return self.end(Ended::Closing, CloseCode::Done);
         }
         self.quick_goaways = if quick { self.quick_goaways + 1 } else { 0 };
-        let wait = goaway.reconnect_after + self.loop_pause().min(goaway.deadline / 2);
+        let wait = goaway.reconnect_after + self.timing.move_delay + self.loop_pause().min(goaway.deadline / 2);
         self.ticket = Some(goaway.ticket);
         self.failures = 0;
         self.turned_away = 0;

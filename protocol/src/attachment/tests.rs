@@ -143,6 +143,16 @@ fn the_slot_of_goaway_is_kept() {
 }
 
 #[test]
+fn a_move_may_be_held_back_for_longer_than_its_slot() {
+    let mut client = Client::attached();
+    client.attachment.timing.move_delay = Duration::from_secs(20);
+    client.frame(0, goaway(1, Duration::from_secs(7)));
+    assert_eq!(client.said(), ["send 0 GOAWAY_ACK", "must move"], "it is acknowledged at once");
+    assert_eq!(client.wait(), Duration::from_secs(27));
+    assert_eq!(client.said(), ["dial 1 handover with of goaway"]);
+}
+
+#[test]
 fn a_new_session_that_fails_costs_nothing_and_is_tried_again() {
     let mut client = Client::moving();
     client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
