@@ -1,0 +1,54 @@
+//! What a client is made with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_protocol::attachment::Timing;
+
+use crate::identity::Identity;
+use crate::profile::Profile;
+
+/// How long [`Client::connect`](crate::Client::connect) tries, unless told otherwise.
+const ATTACH: Duration = Duration::from_secs(30);
+
+/// What a client is made with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientConfig {
+    /// Who it is.
+    pub identity: Identity,
+    /// Where its pool is.
+    pub profile: Arc<Profile>,
+    /// How patient it is. [`Timing::move_delay`] holds back the move that a GOAWAY asks for, after it was acknowledged: that
+    /// is for drills, which want sessions that still are there when a rollout is taken back.
+    pub timing: Timing,
+    /// How long `connect` tries before it gives up; none means for ever. A refusal that time cannot heal ends it at once.
+    pub attach_timeout: Option<Duration>,
+}
+
+impl ClientConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(identity: Identity, profile: Profile) -> Self {
+        Self {
+            identity,
+            profile: Arc::new(profile),
+            timing: Timing::default(),
+            attach_timeout: Some(ATTACH),
+        }
+    }
+
+    /// Holds back every move that a GOAWAY asks for by so much more than it says. For drills.
+    #[must_use]
+    pub fn move_delay(mut self, delay: Duration) -> Self {
+        self.timing.move_delay = delay;
+        self
+    }
+
+    /// How long `connect` tries.
+    #[must_use]
+    pub fn attach_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.attach_timeout = timeout;
+        self
+    }
+}

@@ -1,0 +1,337 @@
+//! The one task that owns a client's attachment: it tells [`Attachment`] what happens and carries out what that says.
+//!
+//! It waits for nobody: what it hands out goes to bounded channels without waiting, and a relay that does not take it is
+//! treated as lost. So sessions may wait for the driver, and there is no circle.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
+use baton_protocol::class::FailureClass;
+use baton_protocol::close::CloseCode;
+use baton_protocol::frame::{Frame, Welcome};
+use baton_protocol::id::{Instance, PeerId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::client::Shared;
+use crate::config::ClientConfig;
+use crate::presence::{TooManyWatches, Watcher, Watches};
+use crate::session::dial::Dial;
+use crate::session::queue::{SendQueue, lock};
+use crate::session::suspicion::{Counters, Suspicion, Verdict};
+use crate::session::{Established, Input, Session};
+use crate::transport::Outer;
+
+/// How often silence is judged. A suspicion of three seconds is up to this late.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often what nobody needs is looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// How long sessions may take to close at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Inputs of sessions that wait for the driver; the sessions wait when it is full.
+const INPUTS: usize = 256;
+
+/// What the owner asks.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Tell me about this peer.
+    Watch(PeerId, oneshot::Sender<Result<Watcher, TooManyWatches>>),
+    /// It is over.
+    Close,
+}
+
+#[derive(Debug)]
+struct Connection {
+    /// The order to close; dropping it closes too.
+    close: oneshot::Sender<CloseCode>,
+    queue: Arc<SendQueue>,
+    session: Option<(Established, Box<Welcome>)>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Driver {
+    config: ClientConfig,
+    outer: Outer,
+    instance: Instance,
+    shared: Arc<Shared>,
+    attachment: Attachment,
+    connections: BTreeMap<Slot, Connection>,
+    sessions: JoinSet<()>,
+    inputs: mpsc::Sender<(Slot, Input)>,
+    watches: Watches,
+    /// The session in use and its silence.
+    current: Option<(Slot, Suspicion)>,
+    attempts: usize,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: ClientConfig,
+        outer: Outer,
+        shared: Arc<Shared>,
+    ) -> (Self, mpsc::Receiver<(Slot, Input)>) {
+        let (inputs, inputs_out) = mpsc::channel(INPUTS);
+        let attachment = Attachment::new(config.timing, rand::random(), Instant::now());
+        let driver = Self {
+            attachment,
+            config,
+            outer,
+            instance: Instance::from_bytes(rand::random()),
+            shared,
+            connections: BTreeMap::new(),
+            sessions: JoinSet::new(),
+            inputs,
+            watches: Watches::new(),
+            current: None,
+            attempts: 0,
+        };
+        (driver, inputs_out)
+    }
+
+    /// Runs until the owner says close, or is gone.
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<(Slot, Input)>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            self.carry_out();
+            let timer = self.attachment.poll_timeout();
+            tokio::select! {
+                Some((slot, input)) = inputs.recv() => self.input(slot, input),
+                command = commands.recv() => match command {
+                    Some(Command::Watch(peer, reply)) => self.watch(peer, reply),
+                    Some(Command::Close) | None => break,
+                },
+                () = self.shared.routes.wanted.notified() => self.open_routes(),
+                () = until(timer) => self.attachment.handle_timeout(Instant::now()),
+                _ = look.tick() => self.look(),
+                _ = sweep.tick() => self.sweep(),
+                Some(ended) = self.sessions.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a session task ended by itself");
+                    }
+                }
+            }
+        }
+        self.attachment.close_all();
+        self.carry_out();
+        let all = async { while self.sessions.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, all).await;
+        self.sessions.shutdown().await;
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.attachment.poll_output() {
+            match output {
+                Output::Dial { slot, intent, ticket, route_ids } => {
+                    let route = route_ids.get(self.attempts % route_ids.len().max(1)).copied();
+                    let dial = Dial {
+                        outer: self.outer.clone(),
+                        profile: self.config.profile.clone(),
+                        identity: self.config.identity.clone(),
+                        instance: self.instance,
+                        intent,
+                        ticket,
+                        route,
+                        attempt: self.attempts,
+                    };
+                    self.attempts += 1;
+                    tracing::debug!(?slot, intent = intent.name(), "dial");
+                    self.start(slot, dial);
+                }
+                Output::Send { slot, frame } => self.write(slot, &[frame]),
+                Output::Use { slot } => self.use_session(slot),
+                Output::Close { slot, code } => self.close(slot, code),
+                Output::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    fn start(&mut self, slot: Slot, dial: Dial) {
+        let (close, closing) = oneshot::channel();
+        let queue =
+            Arc::new(SendQueue::new(self.shared.routes.room.clone(), self.shared.dropped.clone()));
+        let session = Session {
+            slot,
+            dial,
+            queue: queue.clone(),
+            inbound: self.shared.inbound.clone(),
+            inputs: self.inputs.clone(),
+        };
+        self.sessions.spawn(session.run(closing));
+        self.connections.insert(slot, Connection { close, queue, session: None });
+    }
+
+    fn close(&mut self, slot: Slot, code: CloseCode) {
+        if let Some(connection) = self.connections.remove(&slot) {
+            let _ = connection.close.send(code);
+        }
+        self.forget(slot);
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.connections.remove(&slot);
+        self.shared.routes.closed(slot);
+        if self.current.take_if(|(current, _)| *current == slot).is_some() {
+            lock(&self.shared.home).take();
+        }
+    }
+
+    fn write(&mut self, slot: Slot, frames: &[Frame]) {
+        let Some((session, _)) =
+            self.connections.get(&slot).and_then(|connection| connection.session.as_ref())
+        else {
+            return;
+        };
+        if !session.write(frames) {
+            tracing::warn!(?slot, "the relay does not read what is written to it");
+            self.close(slot, CloseCode::Internal);
+            self.attachment.handle_closed(
+                slot,
+                Closed::Lost(FailureClass::ApplicationCloseLocal),
+                Instant::now(),
+            );
+        }
+    }
+
+    fn use_session(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get(&slot) else { return };
+        let Some((session, welcome)) = &connection.session else { return };
+        let routes = usize::try_from(welcome.max_routes).unwrap_or(usize::MAX);
+        self.watches.limit = usize::try_from(welcome.max_watches).unwrap_or(usize::MAX);
+        self.current =
+            Some((slot, Suspicion::new(Counters::of(&session.connection), Instant::now())));
+        *lock(&self.shared.home) = Some(session.connection.clone());
+        self.shared.routes.use_session(slot, connection.queue.clone(), routes);
+        let frames = self.watches.frames();
+        self.write(slot, &frames);
+    }
+
+    fn event(&mut self, event: Event) {
+        tracing::info!(?event, "attachment");
+        lock(&self.shared.status).note(&event);
+        match &event {
+            Event::MayStay => {
+                if let Some((slot, _)) = self.current {
+                    self.shared.routes.may_ask_again(slot);
+                    self.open_routes();
+                }
+            }
+            // What was on its way when the session changed may be lost: recovery begins with whatever is sent next.
+            Event::HandedOver { .. } | Event::Resumed { .. } => self.shared.peers.poke(None),
+            _ => {}
+        }
+        // Nobody may be listening.
+        let _ = self.shared.events.send(event);
+    }
+
+    fn input(&mut self, slot: Slot, input: Input) {
+        let now = Instant::now();
+        // What the driver has closed may still have said something.
+        let Some(connection) = self.connections.get_mut(&slot) else { return };
+        match input {
+            Input::Welcome(session, welcome) => {
+                connection.session = Some((*session, welcome.clone()));
+                // Before ACTIVE, so that every OPENED is here before ACTIVE_OK, and all routes move at once.
+                let opens = self.shared.routes.open_frames(slot);
+                self.write(slot, &opens);
+                self.attachment.handle_welcome(slot, &welcome, now);
+            }
+            Input::Refused(refused) => {
+                self.forget(slot);
+                self.attachment.handle_refused(slot, refused, now);
+            }
+            Input::DialFailed(failure, problem) => {
+                tracing::info!(?slot, ?failure, problem, "a dial failed");
+                lock(&self.shared.status).last_problem = Some(problem);
+                self.forget(slot);
+                self.attachment.handle_dial_failure(slot, failure, now);
+            }
+            Input::Closed(how) => {
+                self.forget(slot);
+                self.attachment.handle_closed(slot, how, now);
+            }
+            Input::Frame(frame) => self.frame(slot, frame, now),
+        }
+    }
+
+    fn frame(&mut self, slot: Slot, frame: Frame, now: Instant) {
+        let in_use = self.current.as_ref().is_some_and(|(current, _)| *current == slot);
+        match frame {
+            Frame::Opened { alias } => self.shared.routes.opened(slot, alias),
+            Frame::Notice { alias, code } => self.shared.routes.notice(slot, alias, code),
+            Frame::Presence { peer, state, .. } if in_use => self.watches.presence(peer, state),
+            Frame::Resync if in_use => {
+                let frames = self.watches.frames();
+                self.write(slot, &frames);
+            }
+            Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
+            frame => self.attachment.handle_frame(slot, frame, now),
+        }
+    }
+
+    fn watch(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Watcher, TooManyWatches>>) {
+        let added = self.watches.add(peer);
+        if let (Ok((_, Some(frame))), Some((slot, _))) = (&added, &self.current) {
+            let (slot, frame) = (*slot, frame.clone());
+            self.write(slot, &[frame]);
+        }
+        let _ = reply.send(added.map(|(watcher, _)| watcher));
+    }
+
+    /// Opens what is not open, on every session that has its WELCOME.
+    fn open_routes(&mut self) {
+        let shuts = self.shared.routes.shut_frames();
+        let welcomed = |(slot, connection): (&Slot, &Connection)| {
+            connection.session.is_some().then_some(*slot)
+        };
+        let slots: Vec<Slot> = self.connections.iter().filter_map(welcomed).collect();
+        for slot in slots {
+            let mut frames = shuts.clone();
+            frames.extend(self.shared.routes.open_frames(slot));
+            self.write(slot, &frames);
+        }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        let Some((slot, suspicion)) = &mut self.current else { return };
+        let slot = *slot;
+        let session =
+            self.connections.get(&slot).and_then(|connection| connection.session.as_ref());
+        let Some((session, _)) = session else { return };
+        match suspicion.judge(Counters::of(&session.connection), now) {
+            Verdict::Alive => self.attachment.handle_heard(slot),
+            Verdict::Suspect => self.attachment.handle_suspect(slot, now),
+            Verdict::Lost => {
+                self.close(slot, CloseCode::Done);
+                self.attachment.handle_closed(slot, Closed::Lost(FailureClass::IdleTimeout), now);
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.shared.routes.sweep(Instant::now());
+        let frames = self.watches.sweep();
+        if let Some((slot, _)) = self.current {
+            self.write(slot, &frames);
+        }
+    }
+}
+
+async fn until(timer: Option<Instant>) {
+    match timer {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,415 @@
+//! From end to end: QUIC connections between peers, inside the datagrams that relays carry.
+//!
+//! One inner endpoint is client and server for all peers. It takes peers for addresses and routes for a network, and never
+//! learns that a relay changed: a connection ends by its own idle timeout or by its owners, and by nothing else.
+
+mod address;
+mod peers;
+mod socket;
+mod stream;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_protocol::id::PeerId;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use quinn::crypto::{CryptoError, HmacKey};
+use quinn::{
+    AckFrequencyConfig, Connection, ConnectionError, Endpoint, EndpointConfig, Incoming,
+    ServerConfig, TransportConfig, VarInt,
+};
+use sha2::Sha256;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use self::address::Addresses;
+pub(crate) use self::peers::Peers;
+use self::socket::RelayedSocket;
+pub use self::stream::{Gone, IncomingStream, RecvStream, Rejection, SendStream};
+use self::stream::{Wanted, opening, read_answer, read_opening};
+use self::tls::PeerTls;
+use crate::identity::Identity;
+use crate::inbound::Inbound;
+use crate::routes::{RouteState, Routes, TooManyRoutes};
+use crate::service::ServiceName;
+
+/// Packets between peers have one size: what every session carries.
+const MTU: u16 = baton_protocol::datagram::MAX_PAYLOAD as u16;
+
+/// How long a connection between peers lives without a word: longer than any session takes to come back.
+const IDLE: Duration = Duration::from_secs(90);
+
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long a connection to a peer may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a peer may be offline while we connect to it. It may be moving.
+const OFFLINE: Duration = Duration::from_secs(3);
+
+/// How long a peer may take to say what a stream is for, and what stands behind a service to answer.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// How long the endpoint may take to tell other peers of its end.
+const FAREWELL: Duration = Duration::from_millis(1000);
+
+/// Streams of one peer at a time.
+const STREAMS: u32 = 256;
+
+/// Handshakes of other peers at a time.
+const HANDSHAKES: usize = 256;
+
+/// Streams that the owner has not taken yet, and connections that were just made.
+const WAITING: usize = 64;
+
+/// Bytes in flight of one stream, and of one connection.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const WINDOW: u32 = 4 * STREAM_WINDOW;
+
+const CLOSED: VarInt = VarInt::from_u32(0);
+const IMPOSTOR: VarInt = VarInt::from_u32(1);
+
+/// The endpoint between peers cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Its certificate cannot.
+    #[error("no certificate can be made with this key: {0}")]
+    Certificate(String),
+    /// Its TLS cannot.
+    #[error("TLS between peers cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// There is no runtime, or the endpoint does not like its settings.
+    #[error("the endpoint between peers cannot be made: {0}")]
+    Endpoint(#[source] std::io::Error),
+}
+
+/// A stream that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The peer says no.
+    #[error("{0}")]
+    Rejected(#[source] Rejection),
+    /// The pool knows no such peer.
+    #[error("the peer is not attached to the pool, or is in another group than this peer's")]
+    Offline,
+    /// The peer is there and does not answer.
+    #[error("the peer does not answer")]
+    NoAnswer,
+    /// The connection to the peer was lost.
+    #[error("the connection to the peer was lost: {0}")]
+    Lost(#[source] ConnectionError),
+    /// There are too many routes.
+    #[error(transparent)]
+    Routes(#[from] TooManyRoutes),
+    /// The relay says that there are too many routes.
+    #[error("the relay allows no more routes")]
+    RouteRefused,
+    /// The connection cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The client is closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// The inner endpoint.
+#[derive(Debug)]
+pub(crate) struct EndToEnd {
+    endpoint: Endpoint,
+    tls: PeerTls,
+    transport: Arc<TransportConfig>,
+    routes: Arc<Routes>,
+    addresses: Arc<Addresses>,
+    peers: Arc<Peers>,
+    made: mpsc::Sender<(PeerId, Connection)>,
+    streams: tokio::sync::Mutex<mpsc::Receiver<IncomingStream>>,
+}
+
+impl EndToEnd {
+    pub(crate) fn start(
+        identity: &Identity,
+        routes: Arc<Routes>,
+        inbound: Arc<Inbound>,
+        peers: Arc<Peers>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, SetupError> {
+        let tls = PeerTls::new(identity)?;
+        let addresses = Arc::new(Addresses::default());
+        let socket =
+            RelayedSocket { routes: routes.clone(), inbound, addresses: addresses.clone() };
+        let transport = Arc::new(transport());
+        let mut server = ServerConfig::with_crypto(Arc::new(tls.from_others()?));
+        // An address is a peer: a connection never goes to another.
+        server.transport_config(transport.clone()).migration(false).max_incoming(HANDSHAKES);
+        let runtime = quinn::default_runtime();
+        let runtime = runtime.ok_or_else(|| {
+            SetupError::Endpoint(std::io::Error::other("there is no async runtime"))
+        })?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            config(identity),
+            Some(server),
+            Arc::new(socket),
+            runtime,
+        )
+        .map_err(SetupError::Endpoint)?;
+        let (made, new) = mpsc::channel(WAITING);
+        let (accepted, streams) = mpsc::channel(WAITING);
+        let keeper = Keeper { addresses: addresses.clone(), peers: peers.clone(), accepted };
+        tasks.spawn(keeper.run(endpoint.clone(), new));
+        let streams = tokio::sync::Mutex::new(streams);
+        Ok(Self { endpoint, tls, transport, routes, addresses, peers, made, streams })
+    }
+
+    pub(crate) async fn open(
+        &self,
+        peer: PeerId,
+        service: &ServiceName,
+    ) -> Result<(SendStream, RecvStream), OpenError> {
+        self.open_stream(peer, &Wanted::Service(service.clone())).await
+    }
+
+    pub(crate) async fn ping(&self, peer: PeerId) -> Result<Duration, OpenError> {
+        let (mut send, mut receive) = self.open_stream(peer, &Wanted::Ping).await?;
+        let began = Instant::now();
+        let echo = async {
+            let nonce: [u8; 8] = rand::random();
+            let mut back = [0; 8];
+            send.write_all(&nonce).await.ok()?;
+            send.finish().ok()?;
+            receive.read_exact(&mut back).await.ok()?;
+            (back == nonce).then(|| began.elapsed())
+        };
+        tokio::time::timeout(CONNECT, echo).await.ok().flatten().ok_or(OpenError::NoAnswer)
+    }
+
+    pub(crate) async fn accept(&self) -> Option<IncomingStream> {
+        self.streams.lock().await.recv().await
+    }
+
+    pub(crate) async fn close(&self) {
+        self.endpoint.close(CLOSED, b"");
+        let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
+    }
+
+    async fn open_stream(
+        &self,
+        peer: PeerId,
+        wanted: &Wanted,
+    ) -> Result<(SendStream, RecvStream), OpenError> {
+        let (connection, was_there) = self.connection(peer).await?;
+        match open_on(&connection, wanted).await {
+            // The peer may be another process than the one that this connection was made to, and have forgotten it.
+            Err(OpenError::Lost(_)) if was_there => {
+                let (connection, _) = self.connection(peer).await?;
+                open_on(&connection, wanted).await
+            }
+            result => result,
+        }
+    }
+
+    /// The connection to a peer, and whether it was there before.
+    async fn connection(&self, peer: PeerId) -> Result<(Connection, bool), OpenError> {
+        let place = self.peers.place(peer);
+        let mut place = place.lock().await;
+        if let Some(connection) =
+            place.as_ref().filter(|connection| connection.close_reason().is_none())
+        {
+            return Ok((connection.clone(), true));
+        }
+        let connection = self.dial(peer).await?;
+        *place = Some(connection.clone());
+        drop(place);
+        self.made.send((peer, connection.clone())).await.map_err(|_| OpenError::Closed)?;
+        Ok((connection, false))
+    }
+
+    async fn dial(&self, peer: PeerId) -> Result<Connection, OpenError> {
+        let mut state = self.routes.hold(peer, Instant::now())?;
+        let mut config = quinn::ClientConfig::new(Arc::new(self.tls.towards(peer)?));
+        config.transport_config(self.transport.clone());
+        let address = self.addresses.of(peer);
+        let connecting = self
+            .endpoint
+            .connect_with(config, address, tls::NAME)
+            .map_err(|_| OpenError::Closed)?;
+        tokio::select! {
+            connected = connecting => connected.map_err(OpenError::Lost),
+            error = hopeless(&mut state) => Err(error),
+            () = tokio::time::sleep(CONNECT) => Err(OpenError::NoAnswer),
+        }
+    }
+}
+
+/// Waits until the relay's words about a route leave no hope.
+async fn hopeless(state: &mut watch::Receiver<RouteState>) -> OpenError {
+    let bad = |state: &RouteState| matches!(state, RouteState::Offline | RouteState::TooMany);
+    loop {
+        let now = match state.wait_for(bad).await {
+            Ok(state) => *state,
+            Err(_) => return OpenError::Closed,
+        };
+        if now == RouteState::TooMany {
+            return OpenError::RouteRefused;
+        }
+        let online = state.wait_for(|state| *state != RouteState::Offline);
+        if tokio::time::timeout(OFFLINE, online).await.is_err() {
+            return OpenError::Offline;
+        }
+    }
+}
+
+async fn open_on(
+    connection: &Connection,
+    wanted: &Wanted,
+) -> Result<(SendStream, RecvStream), OpenError> {
+    let opened = async {
+        let (mut send, mut receive) = connection.open_bi().await.map_err(OpenError::Lost)?;
+        let lost = || OpenError::Lost(connection.close_reason().unwrap_or(ConnectionError::Reset));
+        send.write_all(&opening(wanted)).await.map_err(|_| lost())?;
+        let answer = read_answer(&mut receive).await;
+        let answer = answer
+            .map_err(|_| connection.close_reason().map_or(OpenError::NoAnswer, OpenError::Lost))?;
+        answer.map_err(OpenError::Rejected)?;
+        Ok((send, receive))
+    };
+    tokio::time::timeout(OPENING, opened).await.unwrap_or(Err(OpenError::NoAnswer))
+}
+
+/// Keeps the connections between peers and takes what comes on them. Its tasks end with it.
+struct Keeper {
+    addresses: Arc<Addresses>,
+    peers: Arc<Peers>,
+    accepted: mpsc::Sender<IncomingStream>,
+}
+
+impl Keeper {
+    async fn run(self, endpoint: Endpoint, mut made: mpsc::Receiver<(PeerId, Connection)>) {
+        let this = Arc::new(self);
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => drop(tasks.spawn(this.clone().incoming(incoming))),
+                    None => break,
+                },
+                Some((peer, connection)) = made.recv() => drop(tasks.spawn(this.clone().keep(peer, connection))),
+                Some(ended) = tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the task of a connection ended by itself");
+                    }
+                }
+            }
+        }
+        // The endpoint is closed, and with it each connection.
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn incoming(self: Arc<Self>, incoming: Incoming) {
+        let claimed = self.addresses.peer(incoming.remote_address());
+        let Ok(Ok(connection)) = tokio::time::timeout(CONNECT, incoming).await else { return };
+        match claimed {
+            Some(peer) if tls::peer_of(&connection) == Some(peer) => {
+                self.keep(peer, connection).await
+            }
+            _ => {
+                tracing::warn!(?claimed, "a peer connected with another peer's key");
+                connection.close(IMPOSTOR, b"the key is not that of the sender");
+            }
+        }
+    }
+
+    async fn keep(self: Arc<Self>, peer: PeerId, connection: Connection) {
+        self.peers.lives(peer, &connection);
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                opened = connection.accept_bi() => match opened {
+                    Ok((send, receive)) => drop(tasks.spawn(self.clone().stream(peer, send, receive))),
+                    Err(error) => {
+                        tracing::debug!(?peer, %error, "a connection between peers ended");
+                        break;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        self.peers.ended(peer, &connection);
+        tasks.shutdown().await;
+    }
+
+    async fn stream(self: Arc<Self>, peer: PeerId, send: SendStream, mut receive: RecvStream) {
+        let wanted = tokio::time::timeout(OPENING, read_opening(&mut receive)).await;
+        let service = match wanted {
+            Ok(Some(Wanted::Service(service))) => service,
+            Ok(Some(Wanted::Ping)) => return stream::echo(send, receive).await,
+            Ok(None) | Err(_) => {
+                return stream::reject(send, receive, Rejection::NotUnderstood).await;
+            }
+        };
+        match self.peers.judge(&service, &peer) {
+            Ok(()) => {
+                // Waits for the owner; the peer gives up by itself.
+                let _ = self
+                    .accepted
+                    .send(IncomingStream { peer, service, streams: Some((send, receive)) })
+                    .await;
+            }
+            Err(why) => stream::reject(send, receive, why).await,
+        }
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut ack = AckFrequencyConfig::default();
+    ack.ack_eliciting_threshold(VarInt::from_u32(10))
+        .max_ack_delay(Some(Duration::from_millis(25)));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW))
+        .send_window(u64::from(WINDOW))
+        .max_idle_timeout(IDLE.try_into().ok())
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_mtu(MTU)
+        .min_mtu(MTU)
+        .mtu_discovery_config(None)
+        .ack_frequency_config(Some(ack))
+        .initial_rtt(Duration::from_millis(150))
+        // Datagrams here are pokes, which nobody reads: they are sent for their acknowledgement.
+        .datagram_receive_buffer_size(Some(1024))
+        .datagram_send_buffer_size(1024);
+    transport
+}
+
+fn config(identity: &Identity) -> EndpointConfig {
+    // The reset key comes from the identity, so that a new process of the same peer can tell others that it knows nothing of
+    // the old one's connections, and they do not wait out their idle timeout.
+    let mac = Hmac::<Sha256>::new_from_slice(identity.key().as_bytes());
+    let mut config = match mac {
+        Ok(mac) => EndpointConfig::new(Arc::new(ResetKey(mac.chain_update(b"baton-e2e/1 reset")))),
+        Err(_) => EndpointConfig::default(),
+    };
+    // The fixed bit tells these packets from the owner's datagrams.
+    config.grease_quic_bit(false);
+    config
+}
+
+/// Makes stateless reset tokens (RFC 9000 section 10.3.2).
+struct ResetKey(Hmac<Sha256>);
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.copy_from_slice(&self.0.clone().chain_update(data).finalize().into_bytes());
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        self.0.clone().chain_update(data).verify_slice(signature).map_err(|_| CryptoError)
+    }
+}

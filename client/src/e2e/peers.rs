@@ -1,0 +1,82 @@
+//! The connections to other peers, one for each, and what is offered to them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use baton_protocol::id::PeerId;
+use bytes::Bytes;
+use quinn::Connection;
+
+use super::stream::Rejection;
+use crate::service::{Allow, ServiceName};
+use crate::session::queue::lock;
+
+/// A place for the connection to one peer. Locked while it is dialed, so that it is dialed once.
+pub(super) type Place = Arc<tokio::sync::Mutex<Option<Connection>>>;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    places: Mutex<HashMap<PeerId, Place>>,
+    /// Connections that live, whoever made them.
+    living: Mutex<HashMap<usize, (PeerId, Connection)>>,
+    services: Mutex<BTreeMap<ServiceName, Allow>>,
+}
+
+impl Peers {
+    pub(crate) fn offer(&self, service: ServiceName, allow: Allow) {
+        lock(&self.services).insert(service, allow);
+    }
+
+    pub(super) fn judge(&self, service: &ServiceName, peer: &PeerId) -> Result<(), Rejection> {
+        match lock(&self.services).get(service) {
+            None => Err(Rejection::UnknownService),
+            Some(allow) if allow.admits(peer) => Ok(()),
+            Some(_) => Err(Rejection::NotAllowed),
+        }
+    }
+
+    pub(super) fn place(&self, peer: PeerId) -> Place {
+        lock(&self.places).entry(peer).or_default().clone()
+    }
+
+    /// A connection lives. One that the peer made is used for our streams too, unless there is another already.
+    pub(super) fn lives(&self, peer: PeerId, connection: &Connection) {
+        lock(&self.living).insert(connection.stable_id(), (peer, connection.clone()));
+        let place = self.place(peer);
+        if let Ok(mut place) = place.try_lock()
+            && place.as_ref().is_none_or(|other| other.close_reason().is_some())
+        {
+            *place = Some(connection.clone());
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn ended(&self, peer: PeerId, connection: &Connection) {
+        lock(&self.living).remove(&connection.stable_id());
+        let mut places = lock(&self.places);
+        let idle = |place: &Place| {
+            Arc::strong_count(place) == 1
+                && place.try_lock().is_ok_and(|place| {
+                    place.as_ref().is_none_or(|other| other.close_reason().is_some())
+                })
+        };
+        if places.get(&peer).is_some_and(idle) {
+            places.remove(&peer);
+        }
+    }
+
+    /// Sends something to a peer, or to all, that asks for an answer. If packets were lost with a session, recovery begins
+    /// with that instead of with a timer that has backed off.
+    pub(crate) fn poke(&self, peer: Option<PeerId>) {
+        let living: Vec<Connection> = {
+            let living = lock(&self.living);
+            let meant = |(other, _): &&(PeerId, Connection)| peer.is_none_or(|peer| peer == *other);
+            living.values().filter(meant).map(|(_, connection)| connection.clone()).collect()
+        };
+        for connection in living {
+            // Fails only on a connection that has ended.
+            let _ = connection.send_datagram(Bytes::from_static(&[0]));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The readers and writers of one session.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use baton_protocol::attachment::Slot;
+use baton_protocol::datagram::{Datagram, echo_reply};
+use baton_protocol::frame::{Decoder, Frame, FrameError};
+use baton_protocol::id::{PeerId, PeerPrefix};
+use bytes::Bytes;
+use quinn::{RecvStream, SendDatagramError, SendStream};
+use tokio::sync::mpsc;
+
+use super::Input;
+use super::queue::{SendQueue, lock};
+use crate::inbound::Inbound;
+
+/// How much of the control stream is read at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// Datagrams of senders that have no name yet: SENDER is on its way.
+const NAMELESS: usize = 32;
+
+/// How often the gate looks whether control bytes have left.
+const GATE_STEP: Duration = Duration::from_millis(1);
+
+/// Holds datagrams back while control bytes are unsent.
+///
+/// quinn writes DATAGRAM before STREAM frames in every packet, so whoever keeps it full of datagrams starves the control
+/// stream. It does not say when a byte has left, but it counts STREAM frames.
+#[derive(Debug)]
+pub(super) struct Gate {
+    connection: quinn::Connection,
+    /// STREAM frames sent when the last write began, and when that was.
+    written: Mutex<Option<(u64, Instant)>>,
+    writes: AtomicU64,
+}
+
+impl Gate {
+    pub(super) fn new(connection: quinn::Connection) -> Self {
+        Self { connection, written: Mutex::default(), writes: AtomicU64::new(0) }
+    }
+
+    fn shut(&self) {
+        *lock(&self.written) = Some((self.connection.stats().frame_tx.stream, Instant::now()));
+        self.writes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How long the gate stays shut at most: zero once control bytes have left, or had a round trip's time.
+    pub(super) fn unsent(&self) -> Duration {
+        // Mostly nothing is written for minutes, and then this is all there is to do.
+        if self.writes.load(Ordering::Acquire) == 0 {
+            return Duration::ZERO;
+        }
+        let mut written = lock(&self.written);
+        let Some((frames, at)) = *written else { return Duration::ZERO };
+        let rest = self.connection.rtt().saturating_sub(at.elapsed());
+        if rest.is_zero() || self.connection.stats().frame_tx.stream != frames {
+            *written = None;
+            self.writes.store(0, Ordering::Release);
+            return Duration::ZERO;
+        }
+        rest
+    }
+
+    async fn pass(&self) {
+        loop {
+            match self.unsent() {
+                Duration::ZERO => return,
+                rest => tokio::time::sleep(rest.min(GATE_STEP)).await,
+            }
+        }
+    }
+}
+
+pub(super) async fn write_control(
+    mut send: SendStream,
+    mut writes: mpsc::Receiver<Bytes>,
+    gate: Arc<Gate>,
+) {
+    while let Some(bytes) = writes.recv().await {
+        gate.shut();
+        if send.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    // The stream stays open: its end would mean that the session is over, which only a close may say.
+    std::future::pending::<()>().await;
+}
+
+pub(super) async fn write_datagrams(
+    connection: quinn::Connection,
+    queue: Arc<SendQueue>,
+    gate: Arc<Gate>,
+) {
+    while let Some(datagram) = queue.pop().await {
+        gate.pass().await;
+        match connection.send_datagram_wait(datagram).await {
+            Ok(()) => {}
+            // Lost, as on any network: the path is narrower than it was.
+            Err(SendDatagramError::TooLarge) => {
+                tracing::debug!("a datagram is larger than the path to the relay takes")
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+pub(super) async fn read_datagrams(connection: quinn::Connection, senders: Arc<Senders>) {
+    while let Ok(bytes) = connection.read_datagram().await {
+        match Datagram::decode(&bytes) {
+            Ok(Datagram::Aliased { alias, payload }) => senders.aliased(alias, payload),
+            Ok(Datagram::Long { sender, payload }) => senders.long(sender, payload),
+            // At once and past the queue: the relay decides by it whether a path works.
+            Ok(Datagram::Echo { nonce }) => {
+                let size = connection.max_datagram_size().unwrap_or(0);
+                let _ = connection.send_datagram(echo_reply(nonce, size));
+            }
+            Ok(Datagram::EchoReply { .. }) => {}
+            Err(error) => tracing::debug!(%error, "a datagram was dropped"),
+        }
+    }
+}
+
+/// Reads frames until the stream breaks the protocol, and says how. If the connection ends instead, this waits: whoever
+/// watches the connection knows better.
+pub(super) async fn read_control(
+    mut receive: RecvStream,
+    mut decoder: Decoder,
+    control: mpsc::Sender<Bytes>,
+    senders: Arc<Senders>,
+    slot: Slot,
+    inputs: mpsc::Sender<(Slot, Input)>,
+) -> ControlBroken {
+    loop {
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(Frame::Sender { alias, peer })) => {
+                    senders.name(alias, peer);
+                    // If it cannot be written now, the long form goes on: it costs bytes, nothing else.
+                    let _ = control.try_send(Frame::SenderOk { alias }.encode());
+                }
+                Ok(Some(frame)) => {
+                    if inputs.send((slot, Input::Frame(frame))).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => return ControlBroken::Frame(error),
+            }
+        }
+        match receive.read_chunk(CHUNK, true).await {
+            Ok(Some(chunk)) => decoder.push(&chunk.bytes),
+            Ok(None) => return ControlBroken::Finished,
+            Err(_) => std::future::pending::<()>().await,
+        }
+    }
+}
+
+/// How a control stream broke the protocol.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ControlBroken {
+    #[error(transparent)]
+    Frame(FrameError),
+    #[error("the control stream ended before the connection")]
+    Finished,
+}
+
+/// Who the senders of one session are: by alias once SENDER has come, by the first half of their ids before and after.
+#[derive(Debug)]
+pub(super) struct Senders {
+    inbound: Arc<Inbound>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_alias: BTreeMap<u64, PeerId>,
+    by_prefix: BTreeMap<PeerPrefix, PeerId>,
+    nameless: Vec<(PeerPrefix, Bytes)>,
+}
+
+impl Senders {
+    pub(super) fn new(inbound: Arc<Inbound>) -> Self {
+        Self { inbound, known: Mutex::default() }
+    }
+
+    fn aliased(&self, alias: u64, payload: Bytes) {
+        // The relay uses an alias only after SENDER_OK, so an unknown one is no race but an error of its own.
+        let peer = lock(&self.known).by_alias.get(&alias).copied();
+        match peer {
+            Some(peer) => self.inbound.deliver(peer, payload),
+            None => tracing::debug!(alias, "a datagram of an unknown sender was dropped"),
+        }
+    }
+
+    fn long(&self, prefix: PeerPrefix, payload: Bytes) {
+        let mut known = lock(&self.known);
+        let Some(peer) = known.by_prefix.get(&prefix).copied() else {
+            if known.nameless.len() == NAMELESS {
+                known.nameless.remove(0);
+            }
+            // A copy: the payload is a slice of all that was received with it.
+            known.nameless.push((prefix, Bytes::copy_from_slice(&payload)));
+            return;
+        };
+        drop(known);
+        self.inbound.deliver(peer, payload);
+    }
+
+    fn name(&self, alias: u64, peer: PeerId) {
+        let mut known = lock(&self.known);
+        known.by_alias.insert(alias, peer);
+        known.by_prefix.insert(peer.prefix(), peer);
+        let waiting = std::mem::take(&mut known.nameless);
+        let (ready, rest) = waiting.into_iter().partition(|(prefix, _)| *prefix == peer.prefix());
+        known.nameless = rest;
+        drop(known);
+        for (_, payload) in Vec::<(PeerPrefix, Bytes)>::from(ready) {
+            self.inbound.deliver(peer, payload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &'static str) -> Bytes {
+        Bytes::from([&[crate::inbound::OWN], text.as_bytes()].concat())
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_its_senders_name_is_held_and_then_delivered() {
+        let inbound = Arc::new(Inbound::default());
+        let senders = Senders::new(inbound.clone());
+        let peer = PeerId::from_bytes([7; 32]);
+        senders.long(peer.prefix(), raw("early"));
+        senders.name(16, peer);
+        senders.long(peer.prefix(), raw("long"));
+        senders.aliased(16, raw("short"));
+        senders.aliased(17, raw("of nobody"));
+        for text in ["early", "long", "short"] {
+            assert_eq!(inbound.datagram().await, (peer, Bytes::from(text)));
+        }
+        assert_eq!(inbound.waiting(), 0);
+    }
+
+    #[test]
+    fn few_are_held_for_a_sender_without_a_name() {
+        let senders = Senders::new(Arc::new(Inbound::default()));
+        (0..1000).for_each(|_| senders.long(PeerPrefix::from_bytes([1; 16]), raw("x")));
+        assert_eq!(lock(&senders.known).nameless.len(), NAMELESS);
+    }
+}

@@ -1,0 +1,133 @@
+//! The outer QUIC connections: settings, TLS, and one socket for each.
+//!
+//! The settings are those that were measured (docs of the relay's transport): small datagram buffers, because quinn writes
+//! datagrams before stream frames and what it was given cannot be taken back; and an MTU that never falls below what a relayed
+//! packet needs.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_protocol::ALPN;
+use baton_protocol::frame::RouteId;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{
+    AckFrequencyConfig, ConnectionId, Endpoint, EndpointConfig, MtuDiscoveryConfig,
+    TransportConfig, VarInt,
+};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+
+use crate::profile::Profile;
+
+/// Nothing heard for so long ends a connection: the relays' default, which WELCOME repeats.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Something is sent at least this often.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// The smallest UDP payload that a whole relayed packet fits into. Below it nothing end to end works, so quinn's detection
+/// of black holes must not go there either: it would, after a burst of losses, and stay for a minute.
+const MTU: u16 = 1280;
+
+/// The largest UDP payload: what is left of a pod network's 1450 after encapsulation.
+const MAX_MTU: u16 = 1350;
+
+/// What the round trip is taken for until it is known: a lost first packet is repeated after three times that.
+const INITIAL_RTT: Duration = Duration::from_millis(150);
+
+/// How many bytes of datagrams quinn holds. More would only starve the control stream.
+const DATAGRAM_BUFFER: usize = 16 * 1024;
+
+/// TLS that cannot be set up with this profile.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate of the profile's CA is none.
+    #[error("the profile's 'ca' has a certificate that cannot be used: {0}")]
+    Ca(#[source] rustls::Error),
+    /// The cryptography that was built in lacks something.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// The one provider of cryptography of this crate, given explicitly, so that a process may have another.
+pub(crate) fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+/// What every outer connection is made with.
+#[derive(Clone)]
+pub(crate) struct Outer {
+    crypto: Arc<QuicClientConfig>,
+    transport: Arc<TransportConfig>,
+}
+
+impl std::fmt::Debug for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outer")
+    }
+}
+
+impl Outer {
+    pub(crate) fn new(profile: &Profile) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &profile.ca {
+            roots.add(certificate.clone()).map_err(TlsError::Ca)?;
+        }
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| TlsError::Setup(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let crypto =
+            QuicClientConfig::try_from(tls).map_err(|error| TlsError::Setup(error.to_string()))?;
+        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport()) })
+    }
+
+    /// The settings for one connection, whose first packets go where `route` says, if anywhere.
+    pub(crate) fn client_config(&self, route: Option<RouteId>) -> quinn::ClientConfig {
+        let mut config = quinn::ClientConfig::new(self.crypto.clone());
+        config.transport_config(self.transport.clone());
+        if let Some(route) = route {
+            config.initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&route)));
+        }
+        config
+    }
+}
+
+fn transport() -> TransportConfig {
+    let mut ack = AckFrequencyConfig::default();
+    ack.ack_eliciting_threshold(VarInt::from_u32(10))
+        .max_ack_delay(Some(Duration::from_millis(25)));
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MAX_MTU);
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(4))
+        .max_idle_timeout(IDLE.try_into().ok())
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_mtu(MTU)
+        .min_mtu(MTU)
+        .mtu_discovery_config(Some(discovery))
+        .ack_frequency_config(Some(ack))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .initial_rtt(INITIAL_RTT);
+    transport
+}
+
+/// A socket of its own for one connection: another port is another flow, so a balancer may take it to another relay.
+pub(crate) fn endpoint(to: SocketAddr) -> std::io::Result<Endpoint> {
+    let local: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local)?;
+    let mut config = EndpointConfig::default();
+    // The fixed bit tells QUIC packets from everything else that shares a relay's socket.
+    config.grease_quic_bit(false);
+    let runtime = quinn::default_runtime()
+        .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
+    Endpoint::new(config, None, socket, runtime)
+}
