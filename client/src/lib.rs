@@ -43,6 +43,9 @@ mod routes;
 pub mod service;
 mod session;
 mod status;
+pub mod tcp;
+#[cfg(feature = "command")]
+pub mod token;
 mod transport;
 
 pub use baton_protocol::attachment::{Closed, Ended, Event, Timing};

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use self::address::Addresses;
 pub(crate) use self::peers::Peers;
 use self::socket::RelayedSocket;
+pub(crate) use self::stream::ABANDONED;
 pub use self::stream::{Gone, IncomingStream, RecvStream, Rejection, SendStream};
 use self::stream::{Wanted, opening, read_answer, read_opening};
 use self::tls::PeerTls;
@@ -139,7 +140,7 @@ impl EndToEnd {
         let socket =
             RelayedSocket { routes: routes.clone(), inbound, addresses: addresses.clone() };
         let transport = Arc::new(transport());
-        let mut server = ServerConfig::with_crypto(Arc::new(tls.from_others()?));
+        let mut server = ServerConfig::with_crypto(Arc::new(tls.for_others()?));
         // An address is a peer: a connection never goes to another.
         server.transport_config(transport.clone()).migration(false).max_incoming(HANDSHAKES);
         let runtime = quinn::default_runtime();

@@ -77,7 +77,11 @@ struct Poller(Arc<Routes>);
 
 impl UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // First the registration, then the question: room that is made in between wakes us.
+        // Asked before every packet, so whoever need not wait is not registered, and not woken for nothing.
+        if self.0.can_send() {
+            return Poll::Ready(Ok(()));
+        }
+        // First the registration, then the question again: room that is made in between wakes us.
         self.0.room.wait(cx.waker());
         if self.0.can_send() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }

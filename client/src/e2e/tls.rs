@@ -70,20 +70,18 @@ impl PeerTls {
         tls.alpn_protocols = vec![ALPN_END_TO_END.to_vec()];
         // A session that is resumed shows no certificate again; peers meet rarely enough to do it whole each time.
         tls.resumption = rustls::client::Resumption::disabled();
-        Ok(QuicClientConfig::try_from(tls)
-            .map_err(|error| SetupError::Certificate(error.to_string()))?)
+        QuicClientConfig::try_from(tls).map_err(|error| SetupError::Certificate(error.to_string()))
     }
 
     /// For connections from others.
-    pub(crate) fn from_others(&self) -> Result<QuicServerConfig, SetupError> {
+    pub(crate) fn for_others(&self) -> Result<QuicServerConfig, SetupError> {
         let mut tls = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(Arc::new(PeerVerifier::new(None, &self.provider)))
             .with_single_cert(self.chain.clone(), self.key())?;
         tls.alpn_protocols = vec![ALPN_END_TO_END.to_vec()];
         tls.send_tls13_tickets = 0;
-        Ok(QuicServerConfig::try_from(tls)
-            .map_err(|error| SetupError::Certificate(error.to_string()))?)
+        QuicServerConfig::try_from(tls).map_err(|error| SetupError::Certificate(error.to_string()))
     }
 
     fn key(&self) -> PrivateKeyDer<'static> {

@@ -215,10 +215,11 @@ impl Senders {
         known.by_alias.insert(alias, peer);
         known.by_prefix.insert(peer.prefix(), peer);
         let waiting = std::mem::take(&mut known.nameless);
-        let (ready, rest) = waiting.into_iter().partition(|(prefix, _)| *prefix == peer.prefix());
+        let (ready, rest): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(prefix, _)| *prefix == peer.prefix());
         known.nameless = rest;
         drop(known);
-        for (_, payload) in Vec::<(PeerPrefix, Bytes)>::from(ready) {
+        for (_, payload) in ready {
             self.inbound.deliver(peer, payload);
         }
     }

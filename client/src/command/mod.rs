@@ -1,0 +1,166 @@
+//! The command line.
+
+mod expose;
+mod forward;
+mod key;
+mod ping;
+mod token;
+
+use std::io;
+use std::path::PathBuf;
+
+use baton_client::profile::TokenSource;
+use baton_client::token::TokenError;
+use baton_client::{
+    Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Profile, ProfileError,
+};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Reach peers through a fleet of relays.
+#[derive(Parser)]
+#[command(name = "baton", version, max_term_width = 100)]
+pub(crate) struct Baton {
+    #[command(subcommand)]
+    verb: Verb,
+    /// What to log, as `tracing` filters
+    #[arg(long, global = true, env = "BATON_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make and look at keys
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Make access tokens
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Let other peers reach a service
+    #[command(subcommand)]
+    Expose(expose::Verb),
+    /// Bring a service of another peer to a local port
+    Forward(forward::Forward),
+    /// Measure the way to another peer
+    Ping(ping::Ping),
+}
+
+/// How a verb reaches its pool.
+#[derive(Args)]
+pub(crate) struct Pool {
+    /// The pool's profile: `profile.json` of the ConfigMap <pool>-client
+    #[arg(long, env = "BATON_PROFILE", value_name = "FILE")]
+    profile: PathBuf,
+    /// The file with the access token; BATON_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The key file that says who this is
+    #[arg(long, env = "BATON_KEY", value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// What ends a command with exit code 1. One line each: what happened, to what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("this process cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("'{filter}' is no log filter: {problem}; try `info` or `baton_client=debug`")]
+    Log { filter: String, problem: String },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the secret {} cannot be read: {source}", path.display())]
+    Secret { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("{address} cannot be listened on: {source}; choose another address")]
+    Listen { address: String, source: io::Error },
+    #[error("peer {peer}: {source}")]
+    Peer { peer: baton_client::PeerId, source: OpenError },
+    #[error("{0}")]
+    Ended(String),
+    #[error("standard output cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Baton {
+    /// Logs to standard error, as asked. What runs for long says when it moves, what is quickly done says only what is wrong.
+    pub(crate) fn start_log(&self) -> Result<(), Failure> {
+        let usual =
+            if matches!(self.verb, Verb::Expose(_) | Verb::Forward(_)) { "info" } else { "warn" };
+        let filter = self.log.as_deref().unwrap_or(usual);
+        let parsed = filter.parse::<EnvFilter>();
+        let parsed = parsed.map_err(|error| Failure::Log {
+            filter: filter.to_owned(),
+            problem: error.to_string(),
+        })?;
+        tracing_subscriber::fmt()
+            .with_env_filter(parsed)
+            .with_writer(io::stderr)
+            .with_target(false)
+            .init();
+        Ok(())
+    }
+
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Key(verb) => verb.run(),
+            Verb::Token(verb) => verb.run(),
+            Verb::Expose(verb) => verb.run().await,
+            Verb::Forward(forward) => forward.run().await,
+            Verb::Ping(ping) => ping.run().await,
+        }
+    }
+}
+
+impl Pool {
+    /// Attaches, with the key file's key or one of this process alone.
+    async fn connect(&self) -> Result<Client, Failure> {
+        let mut profile = Profile::read(&self.profile)?;
+        if let Some(path) = &self.token_file {
+            profile.token = TokenSource::File(path.clone());
+        } else if let Ok(token) = std::env::var("BATON_TOKEN") {
+            profile.token = TokenSource::Fixed(token.trim().to_owned().into());
+        }
+        let identity = match &self.key {
+            Some(path) => Identity::load(path)?,
+            None => Identity::ephemeral(),
+        };
+        Ok(Client::connect(ClientConfig::new(identity, profile)).await?)
+    }
+}
+
+/// Waits for Ctrl-C, SIGTERM, or the end of the attachment, which is an error.
+async fn until_told(client: &Client) -> Result<(), Failure> {
+    let mut events = client.events();
+    let ended = async {
+        loop {
+            if let Some(why) = client.status().ended {
+                return why;
+            }
+            if events.next().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::Runtime),
+        _ = terminate.recv() => Ok(()),
+        why = ended => Err(Failure::Ended(over(&why))),
+    }
+}
+
+fn over(why: &baton_client::Ended) -> String {
+    use baton_client::Ended;
+    match why {
+        Ended::Superseded => "another process attached with the same key and has taken over: give each process its own".into(),
+        Ended::Closing => "the pool is being closed: there is no relay to move to".into(),
+        Ended::Refused(refused) => format!("the pool refuses this peer ({}): {}", refused.code.name(), refused.message),
+        Ended::ByOwner => "closed".into(),
+    }
+}
