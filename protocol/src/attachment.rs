@@ -303,7 +303,8 @@ impl Attachment {
 
     /// WELCOME came. The caller's readers for this connection already run.
     pub fn handle_welcome(&mut self, slot: Slot, welcome: &Welcome, now: Instant) {
-        let Some(next) = self.next.take_if(|next| next.slot == slot && next.standby.is_none()) else {
+        let Some(next) = self.next.take_if(|next| next.slot == slot && next.standby.is_none())
+        else {
             return self.close(slot, CloseCode::ProtocolViolation);
         };
         self.ticket = Some(welcome.ticket.clone());
@@ -323,7 +324,9 @@ impl Attachment {
         self.close(slot, CloseCode::Done);
         match refused.retry {
             // What a session that still serves is told about its successor is no reason to end it.
-            Retry::Never if self.home.is_none() => self.end(Ended::Refused(refused), CloseCode::Done),
+            Retry::Never if self.home.is_none() => {
+                self.end(Ended::Refused(refused), CloseCode::Done)
+            }
             Retry::Never => self.failed(next.intent, FailureClass::Refused, Some(refused), now),
             Retry::Fresh => {
                 self.ticket = None;
@@ -362,7 +365,9 @@ impl Attachment {
             Frame::ActiveOk { stamp } => self.activated(slot, stamp, now),
             Frame::MovedOk => {
                 let linger = now + self.timing.linger;
-                if let Some(old) = self.old.as_mut().filter(|old| old.slot == slot && !old.confirmed) {
+                if let Some(old) =
+                    self.old.as_mut().filter(|old| old.slot == slot && !old.confirmed)
+                {
                     old.confirmed = true;
                     old.until = linger;
                 }
@@ -483,7 +488,9 @@ impl Attachment {
         if home.goaway.take_if(|goaway| goaway.sequence == sequence).is_none() {
             return;
         }
-        if let Some(next) = self.next.take_if(|next| next.intent == Intent::Handover && next.standby.is_none()) {
+        if let Some(next) =
+            self.next.take_if(|next| next.intent == Intent::Handover && next.standby.is_none())
+        {
             self.close(next.slot, CloseCode::Done);
         }
         self.event(Event::MayStay);
@@ -491,7 +498,10 @@ impl Attachment {
 
     /// ACTIVE_OK: the standby is home now, and what was home is old.
     fn activated(&mut self, slot: Slot, stamp: Stamp, now: Instant) {
-        let Some(next) = self.next.take_if(|next| next.slot == slot && next.standby.is_some()) else { return };
+        let Some(next) = self.next.take_if(|next| next.slot == slot && next.standby.is_some())
+        else {
+            return;
+        };
         let Some(standby) = next.standby else { return };
         let to = standby.relay;
         self.output(Output::Use { slot });
@@ -518,7 +528,11 @@ impl Attachment {
             self.close(home.slot, CloseCode::Moved);
         }
         let (relay, stamp) = (welcome.relay, welcome.stamp);
-        let event = if self.ever_attached { Event::Resumed { relay, stamp } } else { Event::Attached { relay, stamp } };
+        let event = if self.ever_attached {
+            Event::Resumed { relay, stamp }
+        } else {
+            Event::Attached { relay, stamp }
+        };
         self.event(event);
         self.settle(slot, relay, now);
     }
@@ -527,7 +541,8 @@ impl Attachment {
         self.ever_attached = true;
         self.failures = 0;
         self.turned_away = 0;
-        self.home = Some(Home { slot, relay, welcomed: now, last_goaway: 0, goaway: None, suspect: false });
+        self.home =
+            Some(Home { slot, relay, welcomed: now, last_goaway: 0, goaway: None, suspect: false });
     }
 
     /// Keeps at most one old connection: an older one has had its time.
@@ -553,7 +568,13 @@ impl Attachment {
         self.event(Event::Ended(why));
     }
 
-    fn failed(&mut self, intent: Intent, class: FailureClass, refused: Option<Refused>, now: Instant) {
+    fn failed(
+        &mut self,
+        intent: Intent,
+        class: FailureClass,
+        refused: Option<Refused>,
+        now: Instant,
+    ) {
         let pause = self.timing.backoff * 2_u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
         self.dial_at = now + self.jittered(pause.min(self.timing.max_backoff));
@@ -578,7 +599,9 @@ impl Attachment {
         match &self.home {
             None if self.ticket.is_some() => Some((Intent::Resume, self.dial_at)),
             None => Some((Intent::Fresh, self.dial_at)),
-            Some(home) if home.suspect && self.ticket.is_some() => Some((Intent::Resume, self.dial_at)),
+            Some(home) if home.suspect && self.ticket.is_some() => {
+                Some((Intent::Resume, self.dial_at))
+            }
             Some(home) => {
                 let goaway = home.goaway.as_ref()?;
                 // Without a ticket that the pool takes, the move is a fresh attachment.
@@ -593,7 +616,8 @@ impl Attachment {
         let Some((intent, _)) = self.wants_to_dial().filter(|(_, at)| *at <= now) else { return };
         let slot = Slot(self.next_slot);
         self.next_slot += 1;
-        self.next = Some(Next { slot, intent, started: now, until: now + self.timing.dial, standby: None });
+        self.next =
+            Some(Next { slot, intent, started: now, until: now + self.timing.dial, standby: None });
         let ticket = self.ticket.clone().filter(|_| intent != Intent::Fresh);
         let goaway = self.home.as_ref().and_then(|home| home.goaway.as_ref());
         let route_ids = goaway.map(|goaway| goaway.route_ids.clone()).unwrap_or_default();

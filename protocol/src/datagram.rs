@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn reserved_and_short_datagrams_are_errors() {
-        let check = |bytes: &[u8], error| assert_eq!(Datagram::decode(&Bytes::copy_from_slice(bytes)), Err(error));
+        let check = |bytes: &[u8], error| {
+            assert_eq!(Datagram::decode(&Bytes::copy_from_slice(bytes)), Err(error))
+        };
         check(&[], DatagramError::Short);
         check(&[0, 1, 2], DatagramError::Short);
         check(&[1, 1, 2], DatagramError::Short);

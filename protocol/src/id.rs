@@ -53,7 +53,9 @@ impl fmt::Debug for PeerId {
 
 /// A text that is no [`PeerId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no peer id: that is 52 letters a-z and digits 2-7, as `baton key new` prints it")]
+#[error(
+    "'{text}' is no peer id: that is 52 letters a-z and digits 2-7, as `baton key new` prints it"
+)]
 pub struct InvalidPeerId {
     text: String,
 }
@@ -63,7 +65,8 @@ impl FromStr for PeerId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidPeerId { text: text.chars().take(80).collect() };
-        let bytes = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| invalid())?;
+        let bytes =
+            BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| invalid())?;
         Ok(Self(bytes.try_into().map_err(|_| invalid())?))
     }
 }
@@ -241,7 +244,11 @@ mod tests {
         assert_eq!(Stamp::next(None, 1000), Stamp::from_u64(1000));
         assert_eq!(Stamp::next(Some(Stamp::from_u64(5)), 1000), Stamp::from_u64(1000));
         assert_eq!(Stamp::next(Some(Stamp::from_u64(1000)), 1000), Stamp::from_u64(1001));
-        assert_eq!(Stamp::next(Some(Stamp::from_u64(9000)), 1000), Stamp::from_u64(9001), "a clock that went back");
+        assert_eq!(
+            Stamp::next(Some(Stamp::from_u64(9000)), 1000),
+            Stamp::from_u64(9001),
+            "a clock that went back"
+        );
     }
 
     #[test]

@@ -165,7 +165,9 @@ impl Presence {
         let events = match (was_online, intent) {
             (None, _) => vec![PeerState::Online],
             (Some(_), Intent::Handover) => vec![],
-            (Some(_), Intent::Fresh | Intent::Resume) => vec![PeerState::Offline, PeerState::Online],
+            (Some(_), Intent::Fresh | Intent::Resume) => {
+                vec![PeerState::Offline, PeerState::Online]
+            }
         };
         let replaced = was_online.filter(|_| intent != Intent::Handover).map(|known| Replaced {
             stamp: known.home.stamp,
@@ -186,7 +188,14 @@ impl Presence {
     }
 
     /// An attachment ended. `None` if it is not the current one, or if nothing changes yet.
-    pub fn withdraw(&mut self, peer: PeerId, stamp: Stamp, relay: RelayId, why: Withdrawal, now: Instant) -> Option<Change> {
+    pub fn withdraw(
+        &mut self,
+        peer: PeerId,
+        stamp: Stamp,
+        relay: RelayId,
+        why: Withdrawal,
+        now: Instant,
+    ) -> Option<Change> {
         let record = self.peers.get(&peer)?;
         if (record.home.stamp, record.home.relay) != (stamp, relay) || !record.state.is_online() {
             return None;
@@ -211,8 +220,10 @@ impl Presence {
 
     /// `relay` has told us, over a new link, of all its peers. Those that it did not name again are gone.
     pub fn link_synced(&mut self, relay: RelayId, now: Instant) -> Vec<Change> {
-        let held = |record: &Record| record.home.relay == relay && matches!(record.state, State::Held(_));
-        let gone: Vec<_> = self.peers.iter().filter(|(_, record)| held(record)).map(|(peer, _)| *peer).collect();
+        let held =
+            |record: &Record| record.home.relay == relay && matches!(record.state, State::Held(_));
+        let gone: Vec<_> =
+            self.peers.iter().filter(|(_, record)| held(record)).map(|(peer, _)| *peer).collect();
         gone.into_iter().map(|peer| self.bury(peer, now)).collect()
     }
 

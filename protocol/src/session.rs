@@ -59,6 +59,8 @@ pub enum Order {
     Shut {
         /// Of the route.
         alias: u64,
+        /// The destination, if no other route leads there.
+        last: Option<PeerId>,
     },
     /// The client knows this sender's alias: the long form is needed no more.
     SenderKnown {
@@ -188,7 +190,7 @@ pub struct GoAwayOrder {
 pub struct Session {
     phase: Phase,
     limits: Limits,
-    routes: BTreeSet<u64>,
+    routes: BTreeMap<u64, PeerId>,
     watches: BTreeSet<PeerId>,
     senders: BTreeMap<PeerId, u64>,
     next_sender: u64,
@@ -205,7 +207,7 @@ impl Session {
         let mut session = Self {
             phase: Phase::Standby,
             limits,
-            routes: BTreeSet::new(),
+            routes: BTreeMap::new(),
             watches: BTreeSet::new(),
             senders: BTreeMap::new(),
             next_sender: FIRST_ALIAS,
@@ -231,8 +233,9 @@ impl Session {
         match frame {
             Frame::Open { alias, peer } => self.open(alias, peer)?,
             Frame::Shut { alias } => {
-                if self.routes.remove(&alias) {
-                    self.orders.push_back(Order::Shut { alias });
+                if let Some(peer) = self.routes.remove(&alias) {
+                    let last = !self.routes.values().any(|other| *other == peer);
+                    self.orders.push_back(Order::Shut { alias, last: last.then_some(peer) });
                 }
             }
             Frame::SenderOk { alias } => self.sender_known(alias)?,
@@ -271,7 +274,14 @@ impl Session {
         let sequence = self.last_goaway;
         self.goaway = Some(Outstanding { sequence, reason: order.reason, acknowledged: false });
         let GoAwayOrder { reason, deadline, reconnect_after, route_ids, ticket } = order;
-        self.send(Frame::GoAway(Box::new(GoAway { sequence, reason, deadline, reconnect_after, route_ids, ticket })));
+        self.send(Frame::GoAway(Box::new(GoAway {
+            sequence,
+            reason,
+            deadline,
+            reconnect_after,
+            route_ids,
+            ticket,
+        })));
     }
 
     /// Asks it to stay after all, if it was asked to move.
@@ -299,6 +309,46 @@ impl Session {
         self.next_sender += 1;
         self.senders.insert(peer, alias);
         self.send(Frame::Sender { alias, peer });
+    }
+
+    /// Says that a route does not work.
+    pub fn notice(&mut self, alias: u64, code: NoticeCode) {
+        self.send(Frame::Notice { alias, code });
+    }
+
+    /// Says that a peer at the other end of a route attached anew.
+    pub fn refreshed(&mut self, peer: PeerId) {
+        self.send(Frame::RouteRefreshed { peer });
+    }
+
+    /// Says that news of watched peers was dropped. The client watches again what it still wants to know.
+    pub fn resync(&mut self) {
+        self.watches.iter().for_each(|peer| self.orders.push_back(Order::Unwatch { peer: *peer }));
+        self.watches.clear();
+        self.send(Frame::Resync);
+    }
+
+    /// The name of the state that it is in.
+    #[must_use]
+    pub const fn phase_name(&self) -> &'static str {
+        match self.phase {
+            Phase::Standby => "standby",
+            Phase::Home => "home",
+            Phase::Moved => "moved",
+        }
+    }
+
+    /// The peers that it watches.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PeerId> {
+        self.watches.iter().copied().collect()
+    }
+
+    /// The peers that it has routes to.
+    #[must_use]
+    pub fn routed(&self) -> Vec<PeerId> {
+        let peers: BTreeSet<_> = self.routes.values().copied().collect();
+        peers.into_iter().collect()
     }
 
     /// Whether this is where the peer lives.
@@ -329,7 +379,7 @@ impl Session {
     }
 
     fn open(&mut self, alias: u64, peer: PeerId) -> Result<(), Violation> {
-        if self.routes.contains(&alias) {
+        if self.routes.contains_key(&alias) {
             return Err(Violation::AliasInUse(alias));
         }
         if self.goaway.is_some() || self.phase == Phase::Moved {
@@ -337,7 +387,7 @@ impl Session {
         } else if self.routes.len() >= self.limits.routes {
             self.send(Frame::Notice { alias, code: NoticeCode::TooMany });
         } else {
-            self.routes.insert(alias);
+            self.routes.insert(alias, peer);
             self.orders.push_back(Order::Open { alias, peer });
             self.send(Frame::Opened { alias });
         }
@@ -360,7 +410,10 @@ impl Session {
     /// An answer to an earlier GOAWAY may cross its withdrawal: it means nothing then.
     fn acknowledged(&mut self, sequence: u64) -> Result<(), Violation> {
         if sequence == 0 || sequence > self.last_goaway {
-            return Err(Violation::UnknownGoAway { acknowledged: sequence, last: self.last_goaway });
+            return Err(Violation::UnknownGoAway {
+                acknowledged: sequence,
+                last: self.last_goaway,
+            });
         }
         if let Some(goaway) = &mut self.goaway
             && goaway.sequence == sequence

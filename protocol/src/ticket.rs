@@ -89,9 +89,14 @@ impl Ticket {
 
     /// Reads a ticket that was sealed with one of `keys` and has not ended by `now_unix` (seconds after the Unix epoch).
     pub fn open(bytes: &Bytes, keys: &[TicketKey], now_unix: u64) -> Result<Self, TicketError> {
-        let fields = bytes.len().checked_sub(TAG).map(|length| bytes.slice(..length)).ok_or(TicketError::Forged)?;
+        let fields = bytes
+            .len()
+            .checked_sub(TAG)
+            .map(|length| bytes.slice(..length))
+            .ok_or(TicketError::Forged)?;
         let tag = &bytes[fields.len()..];
-        let genuine = keys.iter().any(|key| key.mac().chain_update(&fields).verify_slice(tag).is_ok());
+        let genuine =
+            keys.iter().any(|key| key.mac().chain_update(&fields).verify_slice(tag).is_ok());
         if !genuine {
             return Err(TicketError::Forged);
         }
@@ -147,10 +152,18 @@ mod tests {
         for bit in 0..sealed.len() * 8 {
             let mut changed = sealed.to_vec();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Ticket::open(&changed.into(), &[KEY], 0), Err(TicketError::Forged), "bit {bit}");
+            assert_eq!(
+                Ticket::open(&changed.into(), &[KEY], 0),
+                Err(TicketError::Forged),
+                "bit {bit}"
+            );
         }
         for length in 0..sealed.len() {
-            assert_eq!(Ticket::open(&sealed.slice(..length), &[KEY], 0), Err(TicketError::Forged), "{length} bytes");
+            assert_eq!(
+                Ticket::open(&sealed.slice(..length), &[KEY], 0),
+                Err(TicketError::Forged),
+                "{length} bytes"
+            );
         }
     }
 

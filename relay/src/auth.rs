@@ -93,7 +93,11 @@ impl TokenKeys {
             }
             keys.push(DecodingKey::from_secret(secret));
         }
-        if keys.is_empty() { Err(TokenKeyError::None { path: folder.into() }) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err(TokenKeyError::None { path: folder.into() })
+        } else {
+            Ok(Self(keys))
+        }
     }
 }
 
@@ -144,7 +148,12 @@ impl Gate {
     }
 
     /// The ticket for a session that was let in like this, under this stamp.
-    pub(crate) fn ticket(&self, hello: &Hello, admission: &Admission, stamp: Stamp) -> bytes::Bytes {
+    pub(crate) fn ticket(
+        &self,
+        hello: &Hello,
+        admission: &Admission,
+        stamp: Stamp,
+    ) -> bytes::Bytes {
         let ticket = Ticket {
             peer: hello.peer,
             instance: hello.instance,
@@ -173,9 +182,14 @@ impl Gate {
         }
         let group = claims.grp.unwrap_or_default();
         if group.len() > MAX_GROUP {
-            return Err(never(RefusalCode::TokenInvalid, "the access token's group is longer than 128 bytes"));
+            return Err(never(
+                RefusalCode::TokenInvalid,
+                "the access token's group is longer than 128 bytes",
+            ));
         }
-        let expires_unix = claims.exp.ok_or_else(|| never(RefusalCode::TokenInvalid, "the access token never expires"))?;
+        let expires_unix = claims
+            .exp
+            .ok_or_else(|| never(RefusalCode::TokenInvalid, "the access token never expires"))?;
         Ok(Admission { group, expires_unix, known: None })
     }
 
@@ -185,7 +199,10 @@ impl Gate {
         validation.set_required_spec_claims(&["exp", "aud"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        let mut refused = never(RefusalCode::TokenInvalid, "the access token was not made with a secret of this pool");
+        let mut refused = never(
+            RefusalCode::TokenInvalid,
+            "the access token was not made with a secret of this pool",
+        );
         for key in &keys.0 {
             match jsonwebtoken::decode::<Claims>(token, key, &validation) {
                 Ok(token) => return Ok(token.claims),
@@ -205,36 +222,51 @@ impl Gate {
             retry: Retry::Fresh,
             message: message.to_owned(),
         };
-        let ticket = Ticket::open(&hello.ticket, &self.ticket_keys, now_unix).map_err(|error| invalid(&error.to_string()))?;
+        let ticket = Ticket::open(&hello.ticket, &self.ticket_keys, now_unix)
+            .map_err(|error| invalid(&error.to_string()))?;
         if ticket.peer != hello.peer {
             return Err(invalid("the ticket is another peer's"));
         }
         if ticket.instance != hello.instance {
             return Err(invalid("the ticket is another process's"));
         }
-        Ok(Admission { group: ticket.group, expires_unix: ticket.expires_unix, known: Some(ticket.stamp) })
+        Ok(Admission {
+            group: ticket.group,
+            expires_unix: ticket.expires_unix,
+            known: Some(ticket.stamp),
+        })
     }
 }
 
 /// The refusal of a HELLO whose signature is wrong.
 pub(crate) fn bad_signature(peer: &PeerId) -> Refused {
-    never(RefusalCode::BadSignature, &format!("the signature is not that of peer {peer} on this connection"))
+    never(
+        RefusalCode::BadSignature,
+        &format!("the signature is not that of peer {peer} on this connection"),
+    )
 }
 
 fn explain(error: &jsonwebtoken::errors::ErrorKind, audience: &str) -> Option<Refused> {
     use jsonwebtoken::errors::ErrorKind;
     match error {
-        ErrorKind::ExpiredSignature => Some(never(RefusalCode::TokenExpired, "the access token has expired")),
-        ErrorKind::ImmatureSignature => Some(never(RefusalCode::TokenExpired, "the access token is not valid yet")),
-        ErrorKind::InvalidAudience => {
-            Some(never(RefusalCode::TokenInvalid, &format!("the access token is for another pool than {audience}")))
+        ErrorKind::ExpiredSignature => {
+            Some(never(RefusalCode::TokenExpired, "the access token has expired"))
         }
-        ErrorKind::MissingRequiredClaim(claim) => {
-            Some(never(RefusalCode::TokenInvalid, &format!("the access token has no claim '{claim}'")))
+        ErrorKind::ImmatureSignature => {
+            Some(never(RefusalCode::TokenExpired, "the access token is not valid yet"))
         }
-        ErrorKind::InvalidAlgorithm => {
-            Some(never(RefusalCode::TokenInvalid, "the access token's algorithm is not HS256, which this pool wants"))
-        }
+        ErrorKind::InvalidAudience => Some(never(
+            RefusalCode::TokenInvalid,
+            &format!("the access token is for another pool than {audience}"),
+        )),
+        ErrorKind::MissingRequiredClaim(claim) => Some(never(
+            RefusalCode::TokenInvalid,
+            &format!("the access token has no claim '{claim}'"),
+        )),
+        ErrorKind::InvalidAlgorithm => Some(never(
+            RefusalCode::TokenInvalid,
+            "the access token's algorithm is not HS256, which this pool wants",
+        )),
         _ => None,
     }
 }
@@ -257,7 +289,8 @@ mod tests {
     const NOW: u64 = 4_000_000_000;
 
     fn gate() -> Gate {
-        let keys = TokenKeys::from_secrets(&[b"an older secret that is still being exchanged", SECRET]);
+        let keys =
+            TokenKeys::from_secrets(&[b"an older secret that is still being exchanged", SECRET]);
         Gate::new(Mode::Token(keys), "ns/edge".into(), vec![TicketKey::from_bytes([7; 32])])
     }
 
@@ -281,8 +314,12 @@ mod tests {
     #[test]
     fn a_token_lets_its_peer_or_any_of_its_group_in() {
         let admitted = |claims| gate().admit(&hello(token(&claims)), NOW);
-        let admission = |group: &str| Ok(Admission { group: group.into(), expires_unix: NOW, known: None });
-        assert_eq!(admitted(json!({"aud": "ns/edge", "exp": NOW, "sub": PEER.to_string(), "grp": "team"})), admission("team"));
+        let admission =
+            |group: &str| Ok(Admission { group: group.into(), expires_unix: NOW, known: None });
+        assert_eq!(
+            admitted(json!({"aud": "ns/edge", "exp": NOW, "sub": PEER.to_string(), "grp": "team"})),
+            admission("team")
+        );
         assert_eq!(admitted(json!({"aud": "ns/edge", "exp": NOW})), admission(""));
     }
 
@@ -290,19 +327,37 @@ mod tests {
     fn refusals_say_what_is_wrong() {
         let other = PeerId::from_bytes([9; 32]).to_string();
         let table = [
-            (json!({"aud": "ns/edge", "exp": NOW, "sub": other}), RefusalCode::TokenInvalid, "another peer's"),
-            (json!({"aud": "ns/other", "exp": NOW}), RefusalCode::TokenInvalid, "another pool than ns/edge"),
+            (
+                json!({"aud": "ns/edge", "exp": NOW, "sub": other}),
+                RefusalCode::TokenInvalid,
+                "another peer's",
+            ),
+            (
+                json!({"aud": "ns/other", "exp": NOW}),
+                RefusalCode::TokenInvalid,
+                "another pool than ns/edge",
+            ),
             (json!({"aud": "ns/edge", "exp": 1000}), RefusalCode::TokenExpired, "has expired"),
-            (json!({"aud": "ns/edge", "exp": NOW, "nbf": NOW}), RefusalCode::TokenExpired, "not valid yet"),
+            (
+                json!({"aud": "ns/edge", "exp": NOW, "nbf": NOW}),
+                RefusalCode::TokenExpired,
+                "not valid yet",
+            ),
             (json!({"aud": "ns/edge"}), RefusalCode::TokenInvalid, "no claim 'exp'"),
-            (json!({"aud": "ns/edge", "exp": NOW, "grp": "g".repeat(200)}), RefusalCode::TokenInvalid, "group is longer"),
+            (
+                json!({"aud": "ns/edge", "exp": NOW, "grp": "g".repeat(200)}),
+                RefusalCode::TokenInvalid,
+                "group is longer",
+            ),
         ];
         for (claims, code, message) in table {
             let refused = gate().admit(&hello(token(&claims)), NOW).unwrap_err();
             assert_eq!((refused.code, refused.retry), (code, Retry::Never), "{refused:?}");
             assert!(refused.message.contains(message), "{refused:?}");
         }
-        let refused = |token: &'static [u8]| gate().admit(&hello(Bytes::from_static(token)), NOW).unwrap_err().code;
+        let refused = |token: &'static [u8]| {
+            gate().admit(&hello(Bytes::from_static(token)), NOW).unwrap_err().code
+        };
         assert_eq!(refused(b""), RefusalCode::TokenRequired);
         assert_eq!(refused(b"nonsense"), RefusalCode::TokenInvalid);
     }
@@ -310,7 +365,10 @@ mod tests {
     #[test]
     fn a_token_without_a_signature_is_refused() {
         let unsigned = b"eyJhbGciOiJub25lIn0.eyJhdWQiOiJucy9lZGdlIiwiZXhwIjo0MDAwMDAwMDAwfQ.";
-        assert_eq!(gate().admit(&hello(Bytes::from_static(unsigned)), NOW).unwrap_err().code, RefusalCode::TokenInvalid);
+        assert_eq!(
+            gate().admit(&hello(Bytes::from_static(unsigned)), NOW).unwrap_err().code,
+            RefusalCode::TokenInvalid
+        );
     }
 
     #[test]
@@ -326,7 +384,12 @@ mod tests {
         let other_peer = Hello { peer: PeerId::from_bytes([3; 32]), ..moving.clone() };
         let other_process = Hello { instance: Instance::from_bytes([3; 16]), ..moving.clone() };
         let none = Hello { ticket: Bytes::new(), ..moving.clone() };
-        for refused in [refused(other_peer, NOW), refused(other_process, NOW), refused(none, NOW), refused(moving, NOW + 60)] {
+        for refused in [
+            refused(other_peer, NOW),
+            refused(other_process, NOW),
+            refused(none, NOW),
+            refused(moving, NOW + 60),
+        ] {
             assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
         }
     }

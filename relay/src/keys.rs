@@ -106,7 +106,8 @@ pub enum KeyError {
 }
 
 fn read(path: &Path) -> Result<PoolSecret, KeyError> {
-    let bytes = std::fs::read(path).map_err(|source| KeyError::Read { path: path.into(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| KeyError::Read { path: path.into(), source })?;
     let length = bytes.len();
     let bytes = bytes.try_into().map_err(|_| KeyError::Length { path: path.into(), length })?;
     Ok(PoolSecret(bytes))

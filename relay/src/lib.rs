@@ -1,5 +1,29 @@
 //! Baton's relay: sessions of peers, forwarded to each other, that survive the relay's own replacement.
+//!
+//! - [`Relay`]: a running relay. [`Config`] is what it needs.
+//! - [`drain`]: the shutdown state; the part that everything else exists for.
+//! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
+//! - `directory`: who is where, behind the one lock.
+//! - `session`: the life of one session; `mesh`: the links to other relays of the pool.
+//! - [`status`], `admin`, [`metrics`]: what a relay says of itself.
 
+mod admin;
 pub mod auth;
+pub mod config;
+mod directory;
 pub mod drain;
+mod egress;
+mod epoch;
 pub mod keys;
+mod mesh;
+pub mod metrics;
+pub mod program;
+mod relay;
+pub mod seeds;
+mod session;
+pub mod status;
+pub mod transport;
+
+pub use admin::AdminError;
+pub use mesh::IdentityError;
+pub use relay::{Config, Relay, StartError};

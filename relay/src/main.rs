@@ -1,3 +1,32 @@
 //! The relay as a program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use baton_relay::config::Flags;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let filter = match EnvFilter::try_new(&flags.log) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&anyhow::anyhow!("--log '{}' is no filter: {error}", flags.log)),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // One thread carries all sessions: cheaper than several that share them, and it gives back-pressure
+    // (docs/decisions/0004).
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(baton_relay::program::run(flags)))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("baton-relay: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test starts somewhere; only differences matter")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -67,7 +69,10 @@ impl Client {
     fn moving() -> Self {
         let mut client = Self::attached();
         client.frame(0, goaway(1, Duration::ZERO));
-        assert_eq!(client.said(), ["send 0 GOAWAY_ACK", "must move", "dial 1 handover with of goaway"]);
+        assert_eq!(
+            client.said(),
+            ["send 0 GOAWAY_ACK", "must move", "dial 1 handover with of goaway"]
+        );
         client
     }
 
@@ -100,7 +105,8 @@ impl Client {
 fn words(output: &Output) -> String {
     match output {
         Output::Dial { slot, intent, ticket, .. } => {
-            let with = ticket.as_ref().map(|ticket| format!(" with {}", String::from_utf8_lossy(ticket)));
+            let with =
+                ticket.as_ref().map(|ticket| format!(" with {}", String::from_utf8_lossy(ticket)));
             format!("dial {} {}{}", slot.0, intent.name(), with.unwrap_or_default())
         }
         Output::Send { slot, frame } => format!("send {} {}", slot.0, frame.name()),
@@ -114,7 +120,9 @@ fn words(output: &Output) -> String {
             Event::Resumed { relay, .. } => format!("resumed {relay}"),
             Event::Failed { intent, class, .. } => format!("{} failed {class}", intent.name()),
             Event::Lost { .. } => "lost".into(),
-            Event::Ended(why) => format!("ended {}", format!("{why:?}").split('(').next().unwrap_or_default()),
+            Event::Ended(why) => {
+                format!("ended {}", format!("{why:?}").split('(').next().unwrap_or_default())
+            }
         },
     }
 }
@@ -193,7 +201,11 @@ fn a_withdrawn_goaway_ends_what_has_not_begun() {
     assert_eq!(client.said(), ["close 1 done", "may stay"]);
     assert_eq!(client.attachment.poll_timeout(), None);
     client.frame(0, goaway(2, Duration::ZERO));
-    assert_eq!(client.said(), ["send 0 GOAWAY_ACK", "must move", "dial 2 handover with of goaway"], "and again");
+    assert_eq!(
+        client.said(),
+        ["send 0 GOAWAY_ACK", "must move", "dial 2 handover with of goaway"],
+        "and again"
+    );
 }
 
 #[test]
@@ -239,7 +251,12 @@ fn relays_that_send_us_around_are_dialed_ever_more_slowly() {
     let mut waits = Vec::new();
     for slot in 0..6 {
         client.frame(slot, goaway(1, Duration::ZERO));
-        waits.push(client.attachment.poll_timeout().map_or(Duration::ZERO, |at| at.saturating_duration_since(client.now)));
+        waits.push(
+            client
+                .attachment
+                .poll_timeout()
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(client.now)),
+        );
         if client.said().last().is_none_or(|last| !last.starts_with("dial")) {
             client.wait();
         }
@@ -305,7 +322,11 @@ fn a_ticket_that_is_refused_is_replaced_by_the_token() {
     let mut client = Client::attached();
     client.closed(0, Closed::Lost(FailureClass::StatelessReset));
     client.said();
-    client.attachment.handle_refused(Slot(1), refused(RefusalCode::TicketInvalid, Retry::Fresh), client.now);
+    client.attachment.handle_refused(
+        Slot(1),
+        refused(RefusalCode::TicketInvalid, Retry::Fresh),
+        client.now,
+    );
     assert_eq!(client.said(), ["close 1 done", "resume failed refused"]);
     client.wait();
     assert_eq!(client.said(), ["dial 2 fresh"]);
@@ -317,7 +338,11 @@ fn pauses_double_up_to_their_limit_and_are_spread() {
     let mut pauses = Vec::new();
     for slot in 0..12 {
         client.said();
-        client.attachment.handle_dial_failure(Slot(slot), DialFailure::Failed(FailureClass::Other), client.now);
+        client.attachment.handle_dial_failure(
+            Slot(slot),
+            DialFailure::Failed(FailureClass::Other),
+            client.now,
+        );
         pauses.push(client.wait());
     }
     let timing = Timing::default();
@@ -356,10 +381,18 @@ fn what_ends_it_for_good() {
         goaway.reason = GoAwayReason::Closing;
         client.frame(0, Frame::GoAway(goaway));
     };
-    check(Client::attached(), closing, &["send 0 GOAWAY_ACK", "must move", "close 0 done", "ended Closing"]);
+    check(
+        Client::attached(),
+        closing,
+        &["send 0 GOAWAY_ACK", "must move", "close 0 done", "ended Closing"],
+    );
     let never = |client: &mut Client| {
         client.said();
-        client.attachment.handle_refused(Slot(0), refused(RefusalCode::TokenInvalid, Retry::Never), client.now);
+        client.attachment.handle_refused(
+            Slot(0),
+            refused(RefusalCode::TokenInvalid, Retry::Never),
+            client.now,
+        );
     };
     check(Client::new(), never, &["close 0 done", "ended Refused"]);
 }
@@ -367,7 +400,11 @@ fn what_ends_it_for_good() {
 #[test]
 fn a_refused_handover_does_not_end_a_session_that_serves() {
     let mut client = Client::moving();
-    client.attachment.handle_refused(Slot(1), refused(RefusalCode::TokenInvalid, Retry::Never), client.now);
+    client.attachment.handle_refused(
+        Slot(1),
+        refused(RefusalCode::TokenInvalid, Retry::Never),
+        client.now,
+    );
     assert_eq!(client.said(), ["close 1 done", "handover failed refused"]);
     assert_eq!(client.attachment.home(), Some(Slot(0)));
 }
@@ -422,11 +459,19 @@ impl World {
             match output {
                 Output::Dial { slot, intent, ticket, .. } => {
                     assert_eq!(ticket.is_some(), intent != Intent::Fresh);
-                    assert!(self.open.insert(slot.0, false).is_none(), "a connection is dialed once");
+                    assert!(
+                        self.open.insert(slot.0, false).is_none(),
+                        "a connection is dialed once"
+                    );
                     self.newest = slot.0;
                 }
                 Output::Send { slot, frame } => {
-                    assert_eq!(self.open.get(&slot.0), Some(&true), "{} to a connection without WELCOME", frame.name());
+                    assert_eq!(
+                        self.open.get(&slot.0),
+                        Some(&true),
+                        "{} to a connection without WELCOME",
+                        frame.name()
+                    );
                 }
                 Output::Use { slot } => {
                     assert_eq!(self.open.get(&slot.0), Some(&true));
@@ -467,8 +512,12 @@ impl World {
                 self.sequence += 1;
                 client.frame(slot.0, goaway(self.sequence, Duration::from_millis(300)));
             }
-            Fate::Cancel if known == Some(true) => client.frame(slot.0, Frame::GoAwayCancel { sequence: self.sequence }),
-            Fate::ActiveOk if known == Some(true) => client.frame(slot.0, Frame::ActiveOk { stamp: Stamp::from_u64(slot.0) }),
+            Fate::Cancel if known == Some(true) => {
+                client.frame(slot.0, Frame::GoAwayCancel { sequence: self.sequence })
+            }
+            Fate::ActiveOk if known == Some(true) => {
+                client.frame(slot.0, Frame::ActiveOk { stamp: Stamp::from_u64(slot.0) })
+            }
             Fate::MovedOk => {
                 let oldest = self.open.keys().next().copied();
                 oldest.into_iter().for_each(|oldest| client.frame(oldest, Frame::MovedOk));
@@ -477,7 +526,9 @@ impl World {
                 self.open.remove(&slot.0);
                 client.closed(slot.0, Closed::ByRelay(CloseCode::GoawayTimeout));
             }
-            Fate::Suspect => home.into_iter().for_each(|home| client.attachment.handle_suspect(home, now)),
+            Fate::Suspect => {
+                home.into_iter().for_each(|home| client.attachment.handle_suspect(home, now))
+            }
             Fate::Heard => home.into_iter().for_each(|home| client.attachment.handle_heard(home)),
             Fate::Wait(ms) => client.pass(Duration::from_millis(*ms)),
             _ => {}

@@ -76,7 +76,9 @@ impl Decoder {
     /// Cuts one frame off the front. The length is judged as soon as it is known, before the body is waited for.
     fn cut(&mut self) -> Result<Option<(u64, Bytes)>, FrameError> {
         let Some((number, type_length)) = varint::read(&self.buffer) else { return Ok(None) };
-        let Some((length, length_length)) = varint::read(&self.buffer[type_length..]) else { return Ok(None) };
+        let Some((length, length_length)) = varint::read(&self.buffer[type_length..]) else {
+            return Ok(None);
+        };
         let body_length = usize::try_from(length)
             .ok()
             .filter(|length| *length <= self.limit)

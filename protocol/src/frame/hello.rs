@@ -45,7 +45,10 @@ impl Intent {
     /// Reads the byte.
     pub fn read(body: &mut Reader) -> Result<Self, WireError> {
         let number = body.u8("intent")?;
-        Self::ALL.into_iter().find(|intent| intent.number() == number).ok_or(WireError::Value { field: "intent" })
+        Self::ALL
+            .into_iter()
+            .find(|intent| intent.number() == number)
+            .ok_or(WireError::Value { field: "intent" })
     }
 }
 

@@ -220,19 +220,25 @@ impl Frame {
                 varint::write(*alias, out);
                 out.put_slice(peer.as_bytes());
             }
-            Self::Opened { alias } | Self::Shut { alias } | Self::SenderOk { alias } => varint::write(*alias, out),
+            Self::Opened { alias } | Self::Shut { alias } | Self::SenderOk { alias } => {
+                varint::write(*alias, out)
+            }
             Self::Notice { alias, code } => {
                 varint::write(*alias, out);
                 out.put_u8(code.number());
             }
-            Self::Watch { peer } | Self::Unwatch { peer } | Self::RouteRefreshed { peer } => out.put_slice(peer.as_bytes()),
+            Self::Watch { peer } | Self::Unwatch { peer } | Self::RouteRefreshed { peer } => {
+                out.put_slice(peer.as_bytes())
+            }
             Self::Presence { sequence, peer, state } => {
                 varint::write(*sequence, out);
                 out.put_slice(peer.as_bytes());
                 out.put_u8(state.number());
             }
             Self::GoAway(goaway) => goaway.write(out),
-            Self::GoAwayAck { sequence } | Self::GoAwayCancel { sequence } => varint::write(*sequence, out),
+            Self::GoAwayAck { sequence } | Self::GoAwayCancel { sequence } => {
+                varint::write(*sequence, out)
+            }
             Self::ActiveOk { stamp } => out.put_u64(stamp.as_u64()),
             Self::Moved { stamp, relay } => {
                 out.put_u64(stamp.as_u64());
@@ -246,7 +252,11 @@ impl Frame {
     /// Reads the body of a frame of type `number`; `None` if the type is unknown and may be skipped.
     fn read(number: u64, body: Bytes) -> Result<Option<Self>, FrameError> {
         let Some((_, name)) = TYPES.iter().find(|(known, _)| *known == number) else {
-            return if number >= FIRST_SKIPPABLE { Ok(None) } else { Err(FrameError::Unknown { number }) };
+            return if number >= FIRST_SKIPPABLE {
+                Ok(None)
+            } else {
+                Err(FrameError::Unknown { number })
+            };
         };
         let mut reader = Reader::new(body);
         let frame = Self::read_body(number, &mut reader);
@@ -278,7 +288,9 @@ impl Frame {
             number::GOAWAY_CANCEL => Self::GoAwayCancel { sequence: body.varint("sequence")? },
             number::ACTIVE => Self::Active,
             number::ACTIVE_OK => Self::ActiveOk { stamp: stamp(body)? },
-            number::MOVED => Self::Moved { stamp: stamp(body)?, relay: RelayId::from_u32(body.u32("relay")?) },
+            number::MOVED => {
+                Self::Moved { stamp: stamp(body)?, relay: RelayId::from_u32(body.u32("relay")?) }
+            }
             number::MOVED_OK => Self::MovedOk,
             number::RECLAIM => Self::Reclaim { ticket: body.bytes("ticket", MAX_TICKET)? },
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },

@@ -29,7 +29,10 @@ impl NoticeCode {
 
     pub(super) fn read(body: &mut Reader) -> Result<Self, WireError> {
         let number = body.u8("code")?;
-        Self::ALL.into_iter().find(|code| code.number() == number).ok_or(WireError::Value { field: "code" })
+        Self::ALL
+            .into_iter()
+            .find(|code| code.number() == number)
+            .ok_or(WireError::Value { field: "code" })
     }
 }
 

@@ -70,24 +70,30 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         (sequences(), sequences(), sequences()),
         (durations(), durations(), opaque(MAX_TICKET), route_ids()),
     )
-        .prop_map(|((session, relay, epoch, stamp, mut observed), (max_datagram, max_routes, max_watches), rest)| {
-            let (idle, keep_alive, ticket, route_ids) = rest;
-            observed = std::net::SocketAddr::new(observed.ip(), observed.port());
-            Frame::Welcome(Box::new(Welcome {
-                session: SessionId::from_u64(session),
-                relay: RelayId::from_u32(relay),
-                epoch,
-                stamp,
-                observed,
-                max_datagram,
-                max_routes,
-                max_watches,
-                idle,
-                keep_alive,
-                ticket,
-                route_ids,
-            }))
-        })
+        .prop_map(
+            |(
+                (session, relay, epoch, stamp, mut observed),
+                (max_datagram, max_routes, max_watches),
+                rest,
+            )| {
+                let (idle, keep_alive, ticket, route_ids) = rest;
+                observed = std::net::SocketAddr::new(observed.ip(), observed.port());
+                Frame::Welcome(Box::new(Welcome {
+                    session: SessionId::from_u64(session),
+                    relay: RelayId::from_u32(relay),
+                    epoch,
+                    stamp,
+                    observed,
+                    max_datagram,
+                    max_routes,
+                    max_watches,
+                    idle,
+                    keep_alive,
+                    ticket,
+                    route_ids,
+                }))
+            },
+        )
 }
 
 fn refusals() -> impl Strategy<Value = Frame> {
@@ -111,7 +117,14 @@ fn goaways() -> impl Strategy<Value = Frame> {
     )
         .prop_map(|(sequence, reason, deadline, reconnect_after, route_ids, ticket)| {
             let deadline = deadline.max(Duration::from_millis(1));
-            Frame::GoAway(Box::new(GoAway { sequence, reason, deadline, reconnect_after, route_ids, ticket }))
+            Frame::GoAway(Box::new(GoAway {
+                sequence,
+                reason,
+                deadline,
+                reconnect_after,
+                route_ids,
+                ticket,
+            }))
         })
 }
 
@@ -127,16 +140,22 @@ fn frames() -> impl Strategy<Value = Frame> {
         aliases().prop_map(|alias| Frame::Shut { alias }),
         (aliases(), peers()).prop_map(|(alias, peer)| Frame::Sender { alias, peer }),
         aliases().prop_map(|alias| Frame::SenderOk { alias }),
-        (aliases(), prop::sample::select(&NoticeCode::ALL[..])).prop_map(|(alias, code)| Frame::Notice { alias, code }),
+        (aliases(), prop::sample::select(&NoticeCode::ALL[..]))
+            .prop_map(|(alias, code)| Frame::Notice { alias, code }),
         peers().prop_map(|peer| Frame::Watch { peer }),
         peers().prop_map(|peer| Frame::Unwatch { peer }),
-        (sequences(), peers(), states).prop_map(|(sequence, peer, state)| Frame::Presence { sequence, peer, state }),
+        (sequences(), peers(), states).prop_map(|(sequence, peer, state)| Frame::Presence {
+            sequence,
+            peer,
+            state
+        }),
         Just(Frame::Resync),
         sequences().prop_map(|sequence| Frame::GoAwayAck { sequence }),
         sequences().prop_map(|sequence| Frame::GoAwayCancel { sequence }),
         Just(Frame::Active),
         stamps().prop_map(|stamp| Frame::ActiveOk { stamp }),
-        (stamps(), any::<u32>()).prop_map(|(stamp, relay)| Frame::Moved { stamp, relay: RelayId::from_u32(relay) }),
+        (stamps(), any::<u32>())
+            .prop_map(|(stamp, relay)| Frame::Moved { stamp, relay: RelayId::from_u32(relay) }),
         Just(Frame::MovedOk),
         opaque(MAX_TICKET).prop_map(|ticket| Frame::Reclaim { ticket }),
         peers().prop_map(|peer| Frame::RouteRefreshed { peer }),
@@ -207,7 +226,10 @@ fn a_long_frame_is_refused_before_its_body_comes() {
 fn unknown_frames_are_skipped_only_where_that_is_allowed() {
     let active = Frame::Active.encode();
     assert_eq!(decode(&[&[0x40, 0x40, 2, 9, 9], &active[..]].concat()), Ok(vec![Frame::Active]));
-    assert_eq!(decode(&[&[0x3f, 0], &active[..]].concat()), Err(FrameError::Unknown { number: 0x3f }));
+    assert_eq!(
+        decode(&[&[0x3f, 0], &active[..]].concat()),
+        Err(FrameError::Unknown { number: 0x3f })
+    );
 }
 
 #[test]
@@ -221,14 +243,21 @@ fn a_goaway_without_time_is_an_error() {
         ticket: Bytes::new(),
     };
     let error = decode(&Frame::GoAway(Box::new(goaway)).encode()).unwrap_err();
-    assert_eq!(error, FrameError::Body { name: "GOAWAY", source: WireError::Value { field: "deadline" } });
+    assert_eq!(
+        error,
+        FrameError::Body { name: "GOAWAY", source: WireError::Value { field: "deadline" } }
+    );
 }
 
 #[test]
 fn a_refusal_is_cut_between_letters() {
-    let refused = Refused { code: RefusalCode::Full, retry: Retry::Never, message: "ä".repeat(200) };
-    let cut = Refused { message: "ä".repeat(128), ..refused.clone() };
-    assert_eq!(decode(&Frame::Refused(refused).encode()), Ok(vec![Frame::Refused(cut)]));
+    let refused =
+        Refused { code: RefusalCode::Full, retry: Retry::Never, message: "ä".repeat(200) };
+    let bytes = Frame::Refused(refused.clone()).encode();
+    assert_eq!(
+        decode(&bytes),
+        Ok(vec![Frame::Refused(Refused { message: "ä".repeat(128), ..refused })])
+    );
 }
 
 /// The bytes of each frame, once and for all: a change here is a change of the protocol.
@@ -252,7 +281,11 @@ fn the_bytes_are_these() {
             ticket: ticket.clone(),
             signature: [0xbb; 64],
         })),
-        &format!("01 407d 02 {p} {} 00 03746f6b 067469636b6574 {}", "aa".repeat(16), "bb".repeat(64)),
+        &format!(
+            "01 407d 02 {p} {} 00 03746f6b 067469636b6574 {}",
+            "aa".repeat(16),
+            "bb".repeat(64)
+        ),
     );
     check(
         Frame::Welcome(Box::new(Welcome {
@@ -291,7 +324,10 @@ fn the_bytes_are_these() {
     check(Frame::Notice { alias: 16, code: NoticeCode::Offline }, "09 02 10 01");
     check(Frame::Watch { peer }, &format!("0a 20 {p}"));
     check(Frame::Unwatch { peer }, &format!("0b 20 {p}"));
-    check(Frame::Presence { sequence: 1, peer, state: PeerState::Online }, &format!("0c 22 01 {p} 01"));
+    check(
+        Frame::Presence { sequence: 1, peer, state: PeerState::Online },
+        &format!("0c 22 01 {p} 01"),
+    );
     check(Frame::Resync, "0d 00");
     check(
         Frame::GoAway(Box::new(GoAway {

@@ -168,7 +168,9 @@ impl Refused {
             }
             Retry::Fresh => out.put_u8(2),
         }
-        let end = (0..=self.message.len().min(MAX_MESSAGE)).rev().find(|end| self.message.is_char_boundary(*end));
+        let end = (0..=self.message.len().min(MAX_MESSAGE))
+            .rev()
+            .find(|end| self.message.is_char_boundary(*end));
         put_bytes(&self.message.as_bytes()[..end.unwrap_or(0)], out);
     }
 

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "a test starts somewhere; only differences matter")]
+
 use proptest::prelude::*;
 
 use super::PeerState::{Offline, Online};
@@ -8,7 +10,12 @@ const A: RelayId = RelayId::from_u32(0xa);
 const B: RelayId = RelayId::from_u32(0xb);
 
 fn home(stamp: u64, relay: RelayId, instance: u8) -> Home {
-    Home { stamp: Stamp::from_u64(stamp), relay, instance: Instance::from_bytes([instance; 16]), group: String::new() }
+    Home {
+        stamp: Stamp::from_u64(stamp),
+        relay,
+        instance: Instance::from_bytes([instance; 16]),
+        group: String::new(),
+    }
 }
 
 fn events(change: Option<Change>) -> Vec<PeerState> {
@@ -30,7 +37,9 @@ fn what_replaces_says_whom_it_replaced() {
     let mut presence = Presence::new();
     presence.announce(PEER, home(1, A, 1), Intent::Fresh);
     let resumed = presence.announce(PEER, home(2, B, 1), Intent::Resume).unwrap();
-    let loser = |stamp, relay, by_another_instance| Some(Replaced { stamp: Stamp::from_u64(stamp), relay, by_another_instance });
+    let loser = |stamp, relay, by_another_instance| {
+        Some(Replaced { stamp: Stamp::from_u64(stamp), relay, by_another_instance })
+    };
     assert_eq!(resumed.replaced, loser(1, A, false));
     let superseded = presence.announce(PEER, home(3, A, 9), Intent::Fresh).unwrap();
     assert_eq!(superseded.replaced, loser(2, B, true));
@@ -45,7 +54,10 @@ fn a_withdrawal_removes_only_the_identical_attachment() {
     presence.announce(PEER, home(2, A, 1), Intent::Fresh);
     assert_eq!(presence.withdraw(PEER, Stamp::from_u64(1), A, Withdrawal::Gone, now), None);
     assert_eq!(presence.withdraw(PEER, Stamp::from_u64(2), B, Withdrawal::Gone, now), None);
-    assert_eq!(events(presence.withdraw(PEER, Stamp::from_u64(2), A, Withdrawal::Gone, now)), [Offline]);
+    assert_eq!(
+        events(presence.withdraw(PEER, Stamp::from_u64(2), A, Withdrawal::Gone, now)),
+        [Offline]
+    );
     assert_eq!(presence.withdraw(PEER, Stamp::from_u64(2), A, Withdrawal::Gone, now), None, "once");
     assert_eq!(presence.home(&PEER), None);
 }
@@ -69,7 +81,11 @@ fn a_move_waits_for_its_announcement_but_not_for_ever() {
     let mut presence = Presence::new();
     presence.announce(PEER, home(1, A, 1), Intent::Fresh);
     assert_eq!(presence.withdraw(PEER, Stamp::from_u64(1), A, Withdrawal::Moved, now), None);
-    assert_eq!(presence.home(&PEER), Some(&home(1, A, 1)), "until then what comes goes to where it was");
+    assert_eq!(
+        presence.home(&PEER),
+        Some(&home(1, A, 1)),
+        "until then what comes goes to where it was"
+    );
     assert_eq!(events(presence.announce(PEER, home(2, B, 1), Intent::Handover)), []);
     assert_eq!(presence.poll_timeout(), None);
 
@@ -123,15 +139,20 @@ fn news() -> impl Strategy<Value = News> {
     let intents = prop::sample::select(&Intent::ALL[..]);
     let why = prop_oneof![Just(Withdrawal::Gone), Just(Withdrawal::Moved)];
     prop_oneof![
-        (1_u64..6, 0_u32..3, intents).prop_map(|(stamp, relay, intent)| News::Announce(stamp, relay, intent)),
+        (1_u64..6, 0_u32..3, intents)
+            .prop_map(|(stamp, relay, intent)| News::Announce(stamp, relay, intent)),
         (1_u64..6, 0_u32..3, why).prop_map(|(stamp, relay, why)| News::Withdraw(stamp, relay, why)),
     ]
 }
 
 fn tell(presence: &mut Presence, news: &News, now: Instant) -> Option<Change> {
     match *news {
-        News::Announce(stamp, relay, intent) => presence.announce(PEER, home(stamp, RelayId::from_u32(relay), 1), intent),
-        News::Withdraw(stamp, relay, why) => presence.withdraw(PEER, Stamp::from_u64(stamp), RelayId::from_u32(relay), why, now),
+        News::Announce(stamp, relay, intent) => {
+            presence.announce(PEER, home(stamp, RelayId::from_u32(relay), 1), intent)
+        }
+        News::Withdraw(stamp, relay, why) => {
+            presence.withdraw(PEER, Stamp::from_u64(stamp), RelayId::from_u32(relay), why, now)
+        }
     }
 }
 

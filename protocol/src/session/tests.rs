@@ -52,9 +52,15 @@ fn a_handover_is_a_standby_until_it_is_active() {
 fn a_moved_session_forwards_and_opens_nothing() {
     let mut session = home();
     session.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
-    assert_eq!(orders(&mut session), [Order::Moved { stamp: STAMP, relay: RELAY }, Order::Send(Frame::MovedOk)]);
+    assert_eq!(
+        orders(&mut session),
+        [Order::Moved { stamp: STAMP, relay: RELAY }, Order::Send(Frame::MovedOk)]
+    );
     session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
-    assert_eq!(orders(&mut session), [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]);
+    assert_eq!(
+        orders(&mut session),
+        [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]
+    );
 }
 
 #[test]
@@ -63,7 +69,10 @@ fn no_new_routes_while_going_away_and_again_after_the_withdrawal() {
     session.go_away(go_away(GoAwayReason::Rollout));
     orders(&mut session);
     session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
-    assert_eq!(orders(&mut session), [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]);
+    assert_eq!(
+        orders(&mut session),
+        [Order::Send(Frame::Notice { alias: 16, code: NoticeCode::GoingAway })]
+    );
     session.stay();
     orders(&mut session);
     session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
@@ -127,6 +136,23 @@ fn limits_hold_and_do_not_end_the_session() {
             Order::Send(Frame::Sender { alias: 16, peer: PEER }),
         ]
     );
+}
+
+#[test]
+fn the_last_route_to_a_peer_says_so() {
+    let mut session = home();
+    for alias in [16, 17] {
+        session.handle_frame(Frame::Open { alias, peer: OTHER }).unwrap();
+    }
+    orders(&mut session);
+    for alias in [16, 17, 17] {
+        session.handle_frame(Frame::Shut { alias }).unwrap();
+    }
+    assert_eq!(
+        orders(&mut session),
+        [Order::Shut { alias: 16, last: None }, Order::Shut { alias: 17, last: Some(OTHER) }]
+    );
+    assert_eq!(session.routed(), []);
 }
 
 #[test]
@@ -195,6 +221,10 @@ fn outcomes() {
         if moved {
             session.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
         }
-        assert_eq!(session.outcome(end), outcome, "{reason:?}, ack {acknowledged}, moved {moved}, {end:?}");
+        assert_eq!(
+            session.outcome(end),
+            outcome,
+            "{reason:?}, ack {acknowledged}, moved {moved}, {end:?}"
+        );
     }
 }

@@ -81,9 +81,14 @@ impl Flag {
         if content.trim().is_empty() {
             return Ok(None);
         }
-        let flag: Self = serde_json::from_str(content).map_err(|error| FlagError::Form(error.to_string()))?;
+        let flag: Self =
+            serde_json::from_str(content).map_err(|error| FlagError::Form(error.to_string()))?;
         if flag.id.is_empty() || flag.id.len() > 128 {
-            return Err(FlagError::Value { field: "id", value: flag.id, wanted: "1 to 128 bytes long" });
+            return Err(FlagError::Value {
+                field: "id",
+                value: flag.id,
+                wanted: "1 to 128 bytes long",
+            });
         }
         if flag.grace_seconds > MAX_GRACE_SECONDS {
             let value = flag.grace_seconds.to_string();
@@ -100,8 +105,12 @@ mod tests {
     #[test]
     fn a_flag_as_the_operator_writes_it() {
         let text = r#"{"id": "u-1", "graceSeconds": 60, "reason": "scale-down", "maxSessionsPerSecond": 500}"#;
-        let flag =
-            Flag { id: "u-1".into(), grace_seconds: 60, reason: Reason::ScaleDown, max_sessions_per_second: 500 };
+        let flag = Flag {
+            id: "u-1".into(),
+            grace_seconds: 60,
+            reason: Reason::ScaleDown,
+            max_sessions_per_second: 500,
+        };
         assert_eq!(Flag::parse(text), Ok(Some(flag)));
         assert_eq!(Flag::parse(""), Ok(None));
         assert_eq!(Flag::parse("\n"), Ok(None));

@@ -4,6 +4,7 @@
 //! sessions ([`crate::directory`]), so that every session has exactly one owner. In the snapshot that [`Drain::begin`] takes:
 //! the drain owns it. Registered later: a straggler, which [`Drain::session_added`] claims. There is no third kind.
 
+pub(crate) mod driver;
 mod flag;
 mod report;
 
@@ -14,7 +15,7 @@ use baton_protocol::frame::GoAwayReason;
 use baton_protocol::id::SessionId;
 use baton_protocol::session::Outcome;
 
-pub use flag::{Flag, FlagError};
+pub use flag::{Flag, FlagError, Reason};
 pub use report::Report;
 
 /// A pool that closes gives its sessions no longer than this: they have nowhere to go.
@@ -104,10 +105,16 @@ impl Drain {
         }
         self.owned = sessions.into_iter().collect();
         self.acknowledged.clear();
-        self.report = Some(Report { id: flag.id.clone(), at_flag: self.owned.len() as u64, ..Report::default() });
+        self.report = Some(Report {
+            id: flag.id.clone(),
+            at_flag: self.owned.len() as u64,
+            ..Report::default()
+        });
         let running = Running { flag, started: now, deadline: now + grace };
         let slots = self.owned.iter().enumerate();
-        let told = slots.filter_map(|(position, session)| Some((*session, running.slot(position, now)?))).collect();
+        let told = slots
+            .filter_map(|(position, session)| Some((*session, running.slot(position, now)?)))
+            .collect();
         self.running = Some(running);
         told
     }
@@ -125,7 +132,9 @@ impl Drain {
 
     /// A session was registered.
     pub fn session_added(&mut self, session: SessionId, now: Instant) -> Added {
-        let (Some(running), Some(report)) = (&self.running, &mut self.report) else { return Added::Serves };
+        let (Some(running), Some(report)) = (&self.running, &mut self.report) else {
+            return Added::Serves;
+        };
         report.stragglers += 1;
         self.owned.insert(session);
         running.slot(0, now).map_or(Added::TooLate, Added::Straggler)
@@ -177,7 +186,11 @@ impl Running {
             rate => Duration::from_secs_f64(position as f64 / f64::from(rate)),
         };
         let latest = deadline.saturating_sub(SLOT_MARGIN).max(deadline / 2);
-        Some(Slot { reason: self.flag.reason.goaway(), deadline, reconnect_after: spread.min(latest) })
+        Some(Slot {
+            reason: self.flag.reason.goaway(),
+            deadline,
+            reconnect_after: spread.min(latest),
+        })
     }
 }
 

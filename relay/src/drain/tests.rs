@@ -53,7 +53,10 @@ fn after_a_cancellation_nobody_is_counted_and_a_new_drain_begins_anew() {
     assert_eq!((report.moved, report.left, report.cancelled), (1, 0, true));
     drain.begin(flag("b", 60), [id(3)], now);
     let report = drain.report(now).unwrap();
-    assert_eq!((report.id.as_str(), report.at_flag, report.moved, report.cancelled), ("b", 1, 0, false));
+    assert_eq!(
+        (report.id.as_str(), report.at_flag, report.moved, report.cancelled),
+        ("b", 1, 0, false)
+    );
 }
 
 #[test]
@@ -61,7 +64,11 @@ fn slots_are_spread_at_the_pace_and_end_before_the_deadline() {
     let now = Instant::now();
     let mut drain = Drain::default();
     let pace = Flag { max_sessions_per_second: 10, ..flag("a", 60) };
-    let slots: Vec<_> = drain.begin(pace, (0..1000).map(id), now).into_iter().map(|(_, slot)| slot.reconnect_after).collect();
+    let slots: Vec<_> = drain
+        .begin(pace, (0..1000).map(id), now)
+        .into_iter()
+        .map(|(_, slot)| slot.reconnect_after)
+        .collect();
     assert_eq!(slots[0], Duration::ZERO);
     assert_eq!(slots[100], Duration::from_secs(10));
     assert_eq!(slots[999], Duration::from_secs(55), "never later than 5 s before the deadline");
@@ -90,7 +97,8 @@ fn the_report_has_the_form_of_the_contract() {
     drain.begin(flag("a", 60), [id(1), id(2)], now);
     drain.acknowledged(id(1));
     drain.session_ended(id(1), Outcome::Moved);
-    let report = serde_json::to_value(drain.report(now + Duration::from_millis(18_200)).unwrap()).unwrap();
+    let report =
+        serde_json::to_value(drain.report(now + Duration::from_millis(18_200)).unwrap()).unwrap();
     let expected = serde_json::json!({
         "id": "a", "atFlag": 2, "stragglers": 0, "acked": 1, "remaining": 1,
         "moved": 1, "left": 0, "forced": 0, "silent": 0, "cancelled": false, "secondsLeft": 41.8,

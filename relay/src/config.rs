@@ -1,0 +1,253 @@
+//! The relay's flags and environment, judged as a whole: every error is reported, not only the first.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::auth::{Mode, TokenKeys};
+use crate::keys::PoolKeys;
+use crate::relay::Config;
+use crate::seeds::MESH_PORT;
+
+/// A relay of a Baton pool. In Kubernetes its operator sets all of this; see docs/drain-contract.md.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "baton-relay", version)]
+pub struct Flags {
+    /// The pool that it belongs to, `<namespace>/<pool>`: the audience of access tokens
+    #[arg(long, env = "BATON_POOL", value_name = "NS/NAME")]
+    pub pool: String,
+    /// The pod's UID; elsewhere any name that no other relay of the pool has
+    #[arg(long, env = "BATON_POD_UID", value_name = "NAME")]
+    pub name: String,
+    /// The address at which siblings reach this relay
+    #[arg(long, env = "BATON_POD_IP", value_name = "IP")]
+    pub advertise: Option<IpAddr>,
+    /// Where clients come in (UDP)
+    #[arg(long, env = "BATON_LISTEN", default_value = "[::]:4443", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where siblings come in (UDP)
+    #[arg(long, env = "BATON_MESH_LISTEN", default_value = "[::]:4444", value_name = "ADDRESS")]
+    pub mesh_listen: SocketAddr,
+    /// Where it answers the operator and scrapers (TCP)
+    #[arg(long, env = "BATON_ADMIN_LISTEN", default_value = "[::]:9100", value_name = "ADDRESS")]
+    pub admin_listen: SocketAddr,
+    /// Whom it lets in
+    #[arg(long, env = "BATON_AUTH_MODE", default_value = "token", value_name = "MODE")]
+    pub auth_mode: AuthMode,
+    /// How many sessions it may have
+    #[arg(long, env = "BATON_MAX_SESSIONS", default_value_t = 10_000, value_name = "COUNT")]
+    pub max_sessions: usize,
+    /// The folder with the pool's secrets: `current`, and `next` and `previous` while they are exchanged
+    #[arg(long, env = "BATON_POOL_KEYS", default_value = "/etc/baton/pool", value_name = "FOLDER")]
+    pub pool_keys: PathBuf,
+    /// The folder with the secrets that access tokens are made with
+    #[arg(long, env = "BATON_AUTH_KEYS", default_value = "/etc/baton/auth", value_name = "FOLDER")]
+    pub auth_keys: PathBuf,
+    /// The folder with the certificate that clients are shown: `tls.crt` and `tls.key`
+    #[arg(long, env = "BATON_TLS", default_value = "/etc/baton/tls", value_name = "FOLDER")]
+    pub tls: PathBuf,
+    /// The file with the shutdown flag
+    #[arg(
+        long,
+        env = "BATON_DRAIN_FILE",
+        default_value = "/etc/baton/podinfo/drain",
+        value_name = "FILE"
+    )]
+    pub drain_file: PathBuf,
+    /// The file with the siblings to begin with
+    #[arg(
+        long,
+        env = "BATON_SEEDS_FILE",
+        default_value = "/etc/baton/podinfo/seeds",
+        value_name = "FILE"
+    )]
+    pub seeds_file: PathBuf,
+    /// The folder that outlives a restart of this process
+    #[arg(long, env = "BATON_STATE", default_value = "/var/lib/baton", value_name = "FOLDER")]
+    pub state: PathBuf,
+    /// The file that gets the last status
+    #[arg(
+        long,
+        env = "BATON_TERMINATION_LOG",
+        default_value = "/dev/termination-log",
+        value_name = "FILE"
+    )]
+    pub termination_log: PathBuf,
+    /// How long it may take from SIGTERM to its end, in seconds
+    #[arg(
+        long,
+        env = "BATON_TERMINATION_GRACE_SECONDS",
+        default_value_t = 80,
+        value_name = "SECONDS"
+    )]
+    pub termination_grace_seconds: u64,
+    /// How much of that may pass after the last session, in seconds
+    #[arg(long, env = "BATON_LINGER_SECONDS", default_value_t = 10, value_name = "SECONDS")]
+    pub linger_seconds: u64,
+    /// What it logs, as `tracing` filters
+    #[arg(long, env = "BATON_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+/// Whom a relay lets in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum AuthMode {
+    /// Who shows an access token
+    Token,
+    /// Anyone who holds a key
+    Open,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub struct ConfigErrors(Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration cannot be used: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Flags {
+    /// Reads the files, judges everything, and gives the configuration of the relay.
+    pub fn config(&self) -> Result<Config, ConfigErrors> {
+        let mut errors = Vec::new();
+        self.judge(&mut errors);
+        let keys = keep(PoolKeys::read(&self.pool_keys), &mut errors);
+        let mode = match self.auth_mode {
+            AuthMode::Open => Some(Mode::Open),
+            AuthMode::Token => keep(TokenKeys::read(&self.auth_keys), &mut errors).map(Mode::Token),
+        };
+        let certificate = self.tls.join("tls.crt");
+        let certificates = keep(read_certificates(&certificate), &mut errors);
+        let key = self.tls.join("tls.key");
+        let private_key = keep(
+            PrivateKeyDer::from_pem_file(&key)
+                .map_err(|error| format!("{}: {error}", key.display())),
+            &mut errors,
+        );
+        let (Some(keys), Some(mode), Some(certificates), Some(private_key)) =
+            (keys, mode, certificates, private_key)
+        else {
+            return Err(ConfigErrors(errors));
+        };
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok(Config {
+            name: self.name.clone(),
+            pool: self.pool.clone(),
+            listen: self.listen,
+            mesh_listen: self.mesh_listen,
+            mesh_advertise: self.advertise.map(|ip| SocketAddr::new(ip, self.mesh_port())),
+            admin_listen: self.admin_listen,
+            keys,
+            mode,
+            certificates,
+            private_key,
+            epoch: crate::epoch::next(&self.state),
+            max_sessions: self.max_sessions,
+        })
+    }
+
+    /// How long sessions have from SIGTERM on, if no flag was set: what is left after linger and margin.
+    #[must_use]
+    pub fn drain_grace(&self) -> Duration {
+        Duration::from_secs(self.termination_grace_seconds.saturating_sub(self.linger_seconds + 2))
+    }
+
+    const fn mesh_port(&self) -> u16 {
+        match self.mesh_listen.port() {
+            0 => MESH_PORT,
+            port => port,
+        }
+    }
+
+    fn judge(&self, errors: &mut Vec<String>) {
+        let halves: Vec<_> = self.pool.split('/').collect();
+        if halves.len() != 2 || halves.iter().any(|half| half.is_empty()) {
+            errors.push(format!("--pool is '{}', and must be <namespace>/<pool>", self.pool));
+        }
+        if self.name.is_empty() {
+            errors.push("--name is empty: give the pod's UID, or any name that no other relay of the pool has".into());
+        }
+        if self.max_sessions == 0 {
+            errors.push("--max-sessions is 0: nobody could attach".into());
+        }
+        if self.termination_grace_seconds <= self.linger_seconds + 2 {
+            errors.push(format!(
+                "--termination-grace-seconds is {}, and must be more than --linger-seconds {} + 2: sessions would have no \
+                 time to move",
+                self.termination_grace_seconds, self.linger_seconds
+            ));
+        }
+    }
+}
+
+fn keep<T>(result: Result<T, impl fmt::Display>, errors: &mut Vec<String>) -> Option<T> {
+    result.map_err(|error| errors.push(error.to_string())).ok()
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let failed = |error| format!("{}: {error}", path.display());
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if certificates.is_empty() {
+        Err(format!("{}: there is no certificate in it", path.display()))
+    } else {
+        Ok(certificates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> Flags {
+        let all = [&["baton-relay", "--pool", "ns/edge", "--name", "a"], arguments].concat();
+        Flags::try_parse_from(all).unwrap()
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere").display().to_string();
+        let mut flags = flags(&[
+            "--max-sessions=0",
+            "--termination-grace-seconds=10",
+            &format!("--pool-keys={nowhere}"),
+            &format!("--auth-keys={nowhere}"),
+            &format!("--tls={nowhere}"),
+        ]);
+        flags.pool = "edge".into();
+        flags.name = String::new();
+        let errors = flags.config().unwrap_err();
+        assert_eq!(errors.0.len(), 8, "{errors}");
+        for part in [
+            "--pool",
+            "--name",
+            "--max-sessions",
+            "--linger-seconds",
+            "current",
+            "tls.crt",
+            "tls.key",
+        ] {
+            assert!(errors.to_string().contains(part), "{part} is missing in {errors}");
+        }
+    }
+
+    #[test]
+    fn sessions_have_what_linger_and_margin_leave() {
+        let flags = flags(&["--termination-grace-seconds=80", "--linger-seconds=10"]);
+        assert_eq!(flags.drain_grace(), Duration::from_secs(68));
+    }
+}

@@ -1,0 +1,125 @@
+//! A bounded queue of datagrams in front of one connection.
+//!
+//! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
+//! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
+//! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing for one round trip after control bytes were
+//! written.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{Connection, SendDatagramError};
+use tokio::sync::Notify;
+
+/// Bytes of datagrams that quinn may hold.
+pub(crate) const HANDED_OVER: usize = 16 * 1024;
+
+/// Bytes that a queue may hold. More only adds delay.
+const LIMIT: usize = 256 * 1024;
+
+/// Datagrams that a queue may hold: tiny ones are dear too.
+const LIMIT_COUNT: usize = 1024;
+
+/// The longest time that datagrams wait for control bytes.
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// Datagrams on their way to one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Egress {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    control_written: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    datagrams: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Egress {
+    /// Queues a datagram. When there is no room the oldest ones are dropped; gives how many.
+    pub(crate) fn push(&self, datagram: Bytes) -> usize {
+        let mut queue = self.lock();
+        queue.bytes += datagram.len();
+        queue.datagrams.push_back(datagram);
+        let mut dropped = 0;
+        while queue.bytes > LIMIT || queue.datagrams.len() > LIMIT_COUNT {
+            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.len());
+            queue.bytes -= oldest;
+            dropped += 1;
+        }
+        drop(queue);
+        self.filled.notify_one();
+        dropped
+    }
+
+    /// Control bytes were written: datagrams wait until they are on the wire.
+    pub(crate) fn control_written(&self) {
+        self.control_written.store(true, Ordering::Release);
+    }
+
+    /// Hands datagrams to `connection` until it ends. Calls `too_large` for each that does not fit its path.
+    pub(crate) async fn run(&self, connection: &Connection, too_large: impl Fn()) {
+        loop {
+            let Some(datagram) = self.pop() else {
+                self.filled.notified().await;
+                continue;
+            };
+            if self.control_written.swap(false, Ordering::AcqRel) {
+                tokio::time::sleep(connection.rtt().min(MAX_PAUSE)).await;
+            }
+            match connection.send_datagram_wait(datagram).await {
+                Ok(()) => {}
+                Err(SendDatagramError::TooLarge) => too_large(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<Bytes> {
+        let mut queue = self.lock();
+        let datagram = queue.datagrams.pop_front()?;
+        queue.bytes -= datagram.len();
+        Some(datagram)
+    }
+
+    /// Nothing panics while it holds this lock; and a queue is whole after every statement.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_datagrams_are_dropped_by_bytes_and_by_count() {
+        let egress = Egress::default();
+        let large = Bytes::from(vec![0; 64 * 1024]);
+        let dropped: usize = (0..6).map(|_| egress.push(large.clone())).sum();
+        assert_eq!(dropped, 2);
+        let egress = Egress::default();
+        let dropped: usize = (0..LIMIT_COUNT as u32 + 3)
+            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes())))
+            .sum();
+        assert_eq!(dropped, 3);
+        assert_eq!(
+            egress.pop().unwrap(),
+            3_u32.to_be_bytes().as_slice(),
+            "those that came first are gone"
+        );
+    }
+
+    #[test]
+    fn a_queue_that_is_empty_counts_no_bytes() {
+        let egress = Egress::default();
+        egress.push(Bytes::from_static(b"abc"));
+        egress.pop();
+        assert_eq!(egress.lock().bytes, 0);
+    }
+}

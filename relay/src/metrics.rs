@@ -1,0 +1,341 @@
+//! What a relay counts. Labels are bounded, and every series is there from the start with zero, so that a rate can be taken
+//! of the first event. No label is a peer or an address.
+
+use std::time::Duration;
+
+use baton_protocol::class::FailureClass;
+use baton_protocol::session::Outcome;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Label value of attempts that succeeded.
+const NO_CLASS: &str = "none";
+
+/// Kinds of path migration.
+pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
+
+/// Results of a handshake.
+const HANDSHAKE_RESULTS: [&str; 6] =
+    ["ok", "refused", "turned_away", "timeout", "failed", "violation"];
+
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dropped {
+    /// Its receiver's queue was full; the oldest went.
+    QueueFull,
+    /// Nobody, or nobody who may be reached, is there.
+    Offline,
+    /// It does not fit the receiver's path.
+    TooLarge,
+    /// Its alias is not that of an open route.
+    UnknownAlias,
+    /// Its header is none.
+    Malformed,
+    /// It was forwarded too often.
+    TooManyHops,
+}
+
+impl Dropped {
+    const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::Offline,
+        Self::TooLarge,
+        Self::UnknownAlias,
+        Self::Malformed,
+        Self::TooManyHops,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Offline => "offline",
+            Self::TooLarge => "too_large",
+            Self::UnknownAlias => "unknown_alias",
+            Self::Malformed => "malformed",
+            Self::TooManyHops => "too_many_hops",
+        }
+    }
+}
+
+/// A relay's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub(crate) sessions: IntGaugeVec,
+    handshakes: IntCounterVec,
+    migrations: IntCounterVec,
+    migration_duration: Histogram,
+    handovers: IntCounterVec,
+    handover_gap: Histogram,
+    pub(crate) goaway_sent: IntCounter,
+    pub(crate) goaway_acked: IntCounter,
+    pub(crate) drain_state: IntGauge,
+    outcomes: IntCounterVec,
+    pub(crate) datagrams: [IntCounter; 4],
+    pub(crate) bytes: [IntCounter; 4],
+    dropped: Vec<IntCounter>,
+    pub(crate) mesh_links: IntGauge,
+}
+
+/// Which way a datagram goes, as an index of [`Metrics::datagrams`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    /// From a client.
+    In = 0,
+    /// To a client.
+    Out = 1,
+    /// From another relay.
+    MeshIn = 2,
+    /// To another relay.
+    MeshOut = 3,
+}
+
+const DIRECTIONS: [&str; 4] = ["in", "out", "mesh_in", "mesh_out"];
+
+impl Metrics {
+    /// Metrics with every series at zero.
+    ///
+    /// # Panics
+    /// Never: names and labels are constants, each registered once, and a test makes one.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "names and labels are constants; the unit test below would fail"
+    )]
+    pub fn new() -> Self {
+        Self::build().expect("constant names and labels")
+    }
+
+    fn build() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters =
+                IntCounterVec::new(Opts::new(format!("baton_relay_{name}"), help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::with_opts(Opts::new(format!("baton_relay_{name}"), help))?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::with_opts(Opts::new(format!("baton_relay_{name}"), help))?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(format!("baton_relay_{name}"), help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
+        };
+        let histogram = |name: &str, help: &str| {
+            let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
+            let histogram = Histogram::with_opts(
+                HistogramOpts::new(format!("baton_relay_{name}"), help).buckets(buckets),
+            )?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+
+        let datagrams =
+            counters("datagrams_total", "Datagrams with payload of peers", &["direction"])?;
+        let bytes = counters("bytes_total", "Bytes of payload of peers", &["direction"])?;
+        let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
+        let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
+        let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+
+        let metrics = Self {
+            sessions: gauges("sessions", "Sessions here", &["state"])?,
+            handshakes: counters(
+                "handshakes_total",
+                "Connections that asked for a session",
+                &["result"],
+            )?,
+            migrations: counters(
+                "migrations_total",
+                "Sessions whose client's address changed, by whether an echo came back over the new path",
+                &["kind", "result", "class"],
+            )?,
+            migration_duration: histogram(
+                "migration_duration_seconds",
+                "From the first packet from a new address to the echo over it",
+            )?,
+            handovers: counters(
+                "handovers_total",
+                "Sessions that moved here from a relay that goes away",
+                &["result", "class"],
+            )?,
+            handover_gap: histogram(
+                "handover_gap_seconds",
+                "From WELCOME to a handover to its ACTIVE",
+            )?,
+            goaway_sent: counter("goaway_sent_total", "GOAWAY frames")?,
+            goaway_acked: counter("goaway_acked_total", "GOAWAY_ACK frames")?,
+            drain_state: gauge("drain_state", "0 serving, 1 draining, 2 drained, 3 lingering")?,
+            outcomes: counters(
+                "drained_sessions_total",
+                "How sessions of drains ended here",
+                &["outcome"],
+            )?,
+            datagrams: DIRECTIONS.map(|direction| datagrams.with_label_values(&[direction])),
+            bytes: DIRECTIONS.map(|direction| bytes.with_label_values(&[direction])),
+            dropped: Dropped::ALL
+                .iter()
+                .map(|reason| dropped.with_label_values(&[reason.name()]))
+                .collect(),
+            mesh_links: mesh_links.with_label_values(&["up"]),
+            registry,
+        };
+        metrics.seed();
+        Ok(metrics)
+    }
+
+    fn seed(&self) {
+        for state in ["standby", "home", "moved"] {
+            self.sessions.with_label_values(&[state]).set(0);
+        }
+        for result in HANDSHAKE_RESULTS {
+            self.handshakes.with_label_values(&[result]).reset();
+        }
+        for outcome in Outcome::ALL {
+            self.outcomes.with_label_values(&[outcome.name()]).reset();
+        }
+        self.handovers.with_label_values(&["ok", NO_CLASS]).reset();
+        for kind in MIGRATION_KINDS {
+            self.migrations.with_label_values(&[kind, "ok", NO_CLASS]).reset();
+        }
+        for class in FailureClass::ALL {
+            self.handovers.with_label_values(&["failed", class.name()]).reset();
+            for kind in MIGRATION_KINDS {
+                self.migrations.with_label_values(&[kind, "failed", class.name()]).reset();
+            }
+        }
+    }
+
+    /// A connection asked for a session.
+    pub(crate) fn handshake(&self, result: &'static str) {
+        debug_assert!(HANDSHAKE_RESULTS.contains(&result));
+        self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// A session's client came from another address.
+    pub(crate) fn migration(
+        &self,
+        kind: &'static str,
+        failed: Option<FailureClass>,
+        took: Duration,
+    ) {
+        let (result, class) = result(failed);
+        self.migrations.with_label_values(&[kind, result, class]).inc();
+        if failed.is_none() {
+            self.migration_duration.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A session came from a relay that goes away, or tried to.
+    pub(crate) fn handover(&self, failed: Option<FailureClass>, gap: Duration) {
+        let (result, class) = result(failed);
+        self.handovers.with_label_values(&[result, class]).inc();
+        if failed.is_none() {
+            self.handover_gap.observe(gap.as_secs_f64());
+        }
+    }
+
+    /// A session of a drain ended.
+    pub(crate) fn outcome(&self, outcome: Outcome) {
+        self.outcomes.with_label_values(&[outcome.name()]).inc();
+    }
+
+    /// A datagram with so many bytes of payload passed.
+    pub(crate) fn passed(&self, direction: Direction, payload: usize) {
+        self.datagrams[direction as usize].inc();
+        self.bytes[direction as usize].inc_by(payload as u64);
+    }
+
+    /// Datagrams were dropped.
+    pub(crate) fn dropped(&self, reason: Dropped, count: usize) {
+        if count > 0
+            && let Some(position) = Dropped::ALL.iter().position(|known| *known == reason)
+        {
+            self.dropped[position].inc_by(count as u64);
+        }
+    }
+
+    /// Handovers that came here: successes, and failures by class.
+    #[must_use]
+    pub fn handovers_in(&self) -> (u64, Vec<(&'static str, u64)>) {
+        let failed = FailureClass::ALL.map(|class| {
+            let name = class.name();
+            (name, self.handovers.with_label_values(&["failed", name]).get())
+        });
+        (self.handovers.with_label_values(&["ok", NO_CLASS]).get(), failed.to_vec())
+    }
+
+    /// Path migrations of any kind: successes, and failures by class.
+    #[must_use]
+    pub fn migrations(&self) -> (u64, Vec<(&'static str, u64)>) {
+        let sum = |result: &str, class: &str| {
+            MIGRATION_KINDS
+                .iter()
+                .map(|kind| self.migrations.with_label_values(&[kind, result, class]).get())
+                .sum()
+        };
+        let failed = FailureClass::ALL.map(|class| (class.name(), sum("failed", class.name())));
+        (sum("ok", NO_CLASS), failed.to_vec())
+    }
+
+    /// All of it, in the text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn result(failed: Option<FailureClass>) -> (&'static str, &'static str) {
+    failed.map_or(("ok", NO_CLASS), |class| ("failed", class.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start() {
+        let text = Metrics::new().render();
+        for line in [
+            r#"baton_relay_migrations_total{class="none",kind="rebind",result="ok"} 0"#,
+            r#"baton_relay_migrations_total{class="validation_timeout",kind="path",result="failed"} 0"#,
+            r#"baton_relay_handovers_total{class="refused",result="failed"} 0"#,
+            r#"baton_relay_dropped_total{reason="queue_full"} 0"#,
+            r#"baton_relay_sessions{state="home"} 0"#,
+            r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,
+            "baton_relay_handover_gap_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_counted_once() {
+        let metrics = Metrics::new();
+        metrics.migration("rebind", None, Duration::from_millis(3));
+        metrics.migration("path", Some(FailureClass::Reverted), Duration::ZERO);
+        metrics.handover(None, Duration::from_millis(1));
+        let (ok, failed) = metrics.migrations();
+        assert_eq!((ok, failed.iter().map(|(_, count)| count).sum::<u64>()), (1, 1));
+        assert_eq!(metrics.handovers_in().0, 1);
+        assert!(metrics.render().contains("baton_relay_migration_duration_seconds_count 1"));
+    }
+}

@@ -1,0 +1,141 @@
+//! The relay as a program: follows its files and signals, until it is told to end.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use crate::config::Flags;
+use crate::drain::{Flag, Reason};
+use crate::relay::Relay;
+use crate::seeds::Seeds;
+
+/// How often the files of the pod's annotations are read.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A relay that is drained answers so long before it exits, for the last packets of those who have moved.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The largest file that is read.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Runs a relay to its end.
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
+    let relay = Relay::start(flags.config()?)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut files = Files::new(&flags);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = look.tick() => files.follow(&relay).await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    drain(&relay, &flags, &mut interrupt).await;
+    leave_message(&flags.termination_log, &relay);
+    relay.stop().await;
+    Ok(())
+}
+
+/// Whatever is left after SIGTERM: the drain, if it is not over, then the linger.
+async fn drain(relay: &Relay, flags: &Flags, interrupt: &mut Signal) {
+    let grace = flags.drain_grace();
+    if relay.status().drain.is_none_or(|drain| drain.cancelled) {
+        info!(?grace, "told to end without a shutdown flag");
+        relay.set_flag(Some(Flag {
+            id: format!("{}-sigterm", flags.name),
+            grace_seconds: grace.as_secs(),
+            reason: Reason::Disruption,
+            max_sessions_per_second: 0,
+        }));
+    }
+    let drained = async {
+        // The deadline closes what is left; the margin is for the siblings to hear of it.
+        if tokio::time::timeout(grace + Duration::from_secs(1), relay.drained()).await.is_err() {
+            warn!("ending before it is drained");
+        }
+        relay.set_lingering();
+        tokio::time::sleep(LINGER.min(Duration::from_secs(flags.linger_seconds))).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        _ = interrupt.recv() => warn!("interrupted: ending at once"),
+    }
+}
+
+fn leave_message(path: &Path, relay: &Relay) {
+    let written =
+        serde_json::to_vec(&relay.status()).map_err(std::io::Error::from).and_then(|status| {
+            // Kubernetes makes the file; elsewhere there is none, and none is wanted.
+            std::fs::OpenOptions::new().write(true).truncate(true).open(path)?;
+            std::fs::write(path, status)
+        });
+    if let Err(error) = written {
+        info!(path = %path.display(), %error, "no termination message");
+    }
+}
+
+/// The files of the pod's annotations.
+#[derive(Debug)]
+struct Files {
+    drain: Followed,
+    seeds: Followed,
+}
+
+#[derive(Debug)]
+struct Followed {
+    path: PathBuf,
+    last: Option<String>,
+}
+
+impl Files {
+    fn new(flags: &Flags) -> Self {
+        let followed = |path: &Path| Followed { path: path.into(), last: None };
+        Self { drain: followed(&flags.drain_file), seeds: followed(&flags.seeds_file) }
+    }
+
+    async fn follow(&mut self, relay: &Relay) {
+        if let Some(content) = self.drain.changed().await {
+            match Flag::parse(&content) {
+                Ok(flag) => {
+                    relay.set_flag_error(None);
+                    relay.set_flag(flag);
+                }
+                Err(error) => {
+                    error!(path = %self.drain.path.display(), %error, "the last good flag stays");
+                    relay.set_flag_error(Some(error.to_string()));
+                }
+            }
+        }
+        if let Some(content) = self.seeds.changed().await {
+            match Seeds::parse(&content) {
+                Ok(Some(seeds)) => relay.set_seeds(seeds),
+                Ok(None) => {}
+                Err(error) => error!(path = %self.seeds.path.display(), %error, "no seeds"),
+            }
+        }
+    }
+}
+
+impl Followed {
+    /// The file's content, if it is not what it was. A file that cannot be read is as it was: kubelet swaps it by links, and
+    /// there is a moment between.
+    async fn changed(&mut self) -> Option<String> {
+        let length = tokio::fs::metadata(&self.path).await.ok()?.len();
+        if length > MAX_FILE {
+            return None;
+        }
+        let content =
+            String::from_utf8_lossy(&tokio::fs::read(&self.path).await.ok()?).into_owned();
+        if self.last.as_ref() == Some(&content) {
+            return None;
+        }
+        self.last = Some(content.clone());
+        Some(content)
+    }
+}

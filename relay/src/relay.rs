@@ -1,0 +1,311 @@
+//! A running relay, as a library.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_protocol::close::CloseCode;
+use baton_protocol::id::RelayId;
+use quinn::{Endpoint, TokioRuntime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admin::{Admin, AdminError};
+use crate::auth::{Gate, Mode};
+use crate::directory::Directory;
+use crate::drain::{Flag, driver};
+use crate::keys::PoolKeys;
+use crate::mesh::{IdentityError, Mesh};
+use crate::metrics::Metrics;
+use crate::seeds::Seeds;
+use crate::session;
+use crate::status::{Reporter, Status};
+use crate::transport::{self, MAX_PAYLOAD, TlsError};
+
+/// Connections whose handshake or HELLO is under way at a time. More are turned away.
+const MAX_HANDSHAKES: usize = 1024;
+
+/// How long connections may take to be closed when the relay stops.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a relay needs to run.
+#[derive(Debug)]
+pub struct Config {
+    /// The pod's UID, or any unique name outside Kubernetes. The relay id is made of it.
+    pub name: String,
+    /// `<namespace>/<pool>`: the audience of access tokens.
+    pub pool: String,
+    /// Where clients come in (UDP).
+    pub listen: SocketAddr,
+    /// Where siblings come in (UDP).
+    pub mesh_listen: SocketAddr,
+    /// Where siblings can reach this relay, if that is not `mesh_listen`. Port 0 stands for the bound one.
+    pub mesh_advertise: Option<SocketAddr>,
+    /// Where to answer operators and scrapers (TCP).
+    pub admin_listen: SocketAddr,
+    /// The pool's keys.
+    pub keys: PoolKeys,
+    /// Whom to let in.
+    pub mode: Mode,
+    /// Shown to clients.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Of the first certificate.
+    pub private_key: PrivateKeyDer<'static>,
+    /// How often this relay was started (24 bits).
+    pub epoch: u32,
+    /// How many sessions it may have.
+    pub max_sessions: usize,
+}
+
+/// A relay that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The public endpoint's TLS.
+    #[error("the public endpoint cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The public socket.
+    #[error("the public address {address} cannot be bound")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The mesh.
+    #[error("the mesh cannot be set up")]
+    Mesh(#[from] IdentityError),
+    /// The admin port.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// A running relay. It serves until [`Relay::stop`]; dropping it ends it without saying goodbye.
+#[derive(Debug)]
+pub struct Relay {
+    endpoint: Endpoint,
+    directory: Arc<Directory>,
+    reporter: Arc<Reporter>,
+    admin: Admin,
+    address: SocketAddr,
+    mesh_address: SocketAddr,
+    flag: watch::Sender<Option<Flag>>,
+    seeds: watch::Sender<Option<Seeds>>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Relay {
+    /// Starts a relay. It is ready once it has seeds ([`Relay::set_seeds`]) and is linked to them.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let boot = rand::random();
+        let me = RelayId::of_pod(&config.name);
+        let directory = Arc::new(Directory::new(me, config.max_sessions, metrics.clone()));
+        let mesh = Mesh::bind(
+            config.mesh_listen,
+            config.mesh_advertise,
+            &config.keys,
+            boot,
+            directory.clone(),
+            metrics.clone(),
+        )?;
+        let endpoint = public_endpoint(config.listen, config.certificates, config.private_key)?;
+        let address = endpoint
+            .local_addr()
+            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let (ready, is_ready) = watch::channel(false);
+        let reporter = Arc::new(Reporter {
+            metrics: metrics.clone(),
+            directory: directory.clone(),
+            pod_uid: config.name,
+            boot,
+            max_sessions: config.max_sessions,
+            ready: is_ready,
+            flag_error: Mutex::default(),
+            lingering: AtomicBool::new(false),
+        });
+        let admin = Admin::start(config.admin_listen, reporter.clone())?;
+        let shared = Arc::new(session::Shared {
+            directory: directory.clone(),
+            metrics: metrics.clone(),
+            gate: Gate::new(config.mode, config.pool, config.keys.ticket_keys()),
+            epoch: config.epoch & 0x00ff_ffff,
+            max_payload: MAX_PAYLOAD,
+        });
+
+        let (flag, flag_set) = watch::channel(None);
+        let (seeds, seeds_set) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let mesh_address = mesh.address();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(shared, endpoint.clone(), stopped.clone()));
+        tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
+        tasks.spawn(driver::drive(directory.clone(), metrics, flag_set));
+        tasks.spawn(keep_time(directory.clone(), stopped));
+        info!(relay = %me, %address, mesh = %mesh_address, admin = %admin.address(), "started");
+        Ok(Self {
+            endpoint,
+            directory,
+            reporter,
+            admin,
+            address,
+            mesh_address,
+            flag,
+            seeds,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> RelayId {
+        self.directory.me()
+    }
+
+    /// Where clients come in.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where siblings come in.
+    #[must_use]
+    pub fn mesh_address(&self) -> SocketAddr {
+        self.mesh_address
+    }
+
+    /// Where it answers operators and scrapers.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Tells it its siblings.
+    pub fn set_seeds(&self, seeds: Seeds) {
+        self.seeds.send_replace(Some(seeds));
+    }
+
+    /// Sets the shutdown flag, or withdraws it. Nothing happens if it is set like that already.
+    pub fn set_flag(&self, flag: Option<Flag>) {
+        self.flag.send_if_modified(|current| {
+            let modified = *current != flag;
+            *current = flag;
+            modified
+        });
+    }
+
+    /// Says in the status why the flag cannot be read.
+    pub fn set_flag_error(&self, error: Option<String>) {
+        self.reporter.set_flag_error(error);
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.reporter.status()
+    }
+
+    /// Its metrics, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.reporter.metrics.render()
+    }
+
+    /// Waits until it is part of the mesh.
+    pub async fn ready(&self) {
+        let mut ready = self.reporter.ready.clone();
+        // The sender lives as long as the mesh; an error means that the relay ends.
+        let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Waits until the drain is over: no sessions, and every sibling knows. Without a flag it waits for one.
+    pub async fn drained(&self) {
+        loop {
+            let changed = self.directory.changed.notified();
+            if self.directory.standing().drained {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// It is about to be stopped, and only answers what still comes.
+    pub fn set_lingering(&self) {
+        self.reporter.lingering.store(true, Ordering::Release);
+    }
+
+    /// Ends it: closes what sessions are left, says goodbye to the siblings, and joins all tasks.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.directory.close_all(CloseCode::Shutdown);
+        self.endpoint
+            .close(CloseCode::Shutdown.code().into(), CloseCode::Shutdown.name().as_bytes());
+        drop(self.flag);
+        drop(self.seeds);
+        let joined = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSE_PATIENCE, joined).await.is_err() {
+            warn!("tasks that did not end in time are cut off");
+            self.tasks.shutdown().await;
+        }
+        if tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await.is_err() {
+            warn!("connections that did not close in time are left behind");
+        }
+    }
+}
+
+fn public_endpoint(
+    listen: SocketAddr,
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Endpoint, StartError> {
+    let server = transport::server(certificates, key)?;
+    let bind = |source| StartError::Bind { address: listen, source };
+    let socket = std::net::UdpSocket::bind(listen).map_err(bind)?;
+    Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)
+}
+
+/// Takes sessions in until the relay stops, and joins them all.
+async fn accept(
+    shared: Arc<session::Shared>,
+    endpoint: Endpoint,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut sessions = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            Some(_) = sessions.join_next() => {}
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                let standing = shared.directory.standing();
+                let under_way = sessions.len().saturating_sub(standing.sessions);
+                // A first flight that starts after the flag is sent to another port, which may lead to another relay.
+                if standing.draining || under_way >= MAX_HANDSHAKES {
+                    shared.metrics.handshake("turned_away");
+                    incoming.refuse();
+                } else {
+                    sessions.spawn(session::run(shared.clone(), incoming));
+                }
+            }
+        }
+    }
+    while sessions.join_next().await.is_some() {}
+}
+
+/// Does what is due in the directory.
+async fn keep_time(directory: Arc<Directory>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let changed = directory.changed.notified();
+        let due = directory.poll_timeout();
+        let wait = due.map(|due| due.saturating_duration_since(std::time::Instant::now()));
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = changed => {}
+            () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600))) => directory.handle_timeout(),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From a connection to a session: HELLO, its judgement, WELCOME, registration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_protocol::close::CloseCode;
+use baton_protocol::frame::{
+    Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry, Welcome,
+};
+use baton_protocol::hello::{self, EXPORTER_LABEL, EXPORTER_LENGTH};
+use baton_protocol::session::Limits;
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
+use tracing::info;
+
+use super::handle::{Handle, Inbox, Who};
+use super::{Shared, close};
+use crate::auth::{self, Admission};
+use crate::directory::unix_ms;
+use crate::transport::{IDLE_TIMEOUT, KEEP_ALIVE};
+
+/// The longest read from a control stream.
+const READ: usize = 4096;
+
+/// How long a refused client has to read why.
+const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+
+/// How long a full relay asks clients to wait.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// A session that was just registered.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) handle: Arc<Handle>,
+    pub(super) inbox: Inbox,
+    pub(super) hello: Hello,
+    pub(super) admission: Admission,
+    pub(super) send: SendStream,
+    pub(super) receive: RecvStream,
+    pub(super) decoder: Decoder,
+}
+
+/// A connection that became no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JoinError {
+    /// It ended first.
+    #[error("the connection ended before HELLO")]
+    Connection(#[from] ConnectionError),
+    /// Its control stream ended first.
+    #[error("the control stream ended before HELLO")]
+    Ended,
+    /// Its control stream cannot be read.
+    #[error("the control stream cannot be read")]
+    Read(#[from] ReadError),
+    /// Its control stream cannot be written.
+    #[error("the control stream cannot be written")]
+    Write(#[from] WriteError),
+    /// It says something that cannot be read.
+    #[error("it does not speak the protocol")]
+    Frame(#[from] FrameError),
+    /// It says something else than HELLO.
+    #[error("the first frame is {0} instead of HELLO")]
+    NotHello(&'static str),
+    /// The TLS connection exports no keying material.
+    #[error("the connection exports no keying material")]
+    Exporter,
+    /// It is not let in. It has been told so.
+    #[error("refused: {}", refused.message)]
+    Refused {
+        /// As it was told.
+        refused: Refused,
+        /// What it wanted.
+        intent: Intent,
+        /// Open until the client has read it.
+        stream: SendStream,
+    },
+}
+
+impl JoinError {
+    /// The label of `handshakes_total`.
+    pub(super) fn result(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Frame(_) | Self::NotHello(_) => "violation",
+            _ => "failed",
+        }
+    }
+
+    /// Ends the connection, in a way that the client learns why.
+    pub(super) async fn finish(self, connection: &Connection) {
+        let code = match self {
+            Self::Refused { mut stream, .. } => {
+                let _ = stream.finish();
+                let _ = tokio::time::timeout(REFUSAL_LINGER, stream.stopped()).await;
+                CloseCode::Refused
+            }
+            Self::Frame(_) | Self::NotHello(_) => CloseCode::ProtocolViolation,
+            _ => CloseCode::Internal,
+        };
+        close(connection, code);
+    }
+}
+
+/// Reads HELLO, judges it, answers, and registers the session.
+pub(super) async fn join(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+) -> Result<Joined, JoinError> {
+    let (mut send, mut receive) = connection.accept_bi().await?;
+    let mut decoder = Decoder::new();
+    let hello = read_hello(&mut receive, &mut decoder).await?;
+    let admission = match judge(shared, connection, &hello)? {
+        Ok(admission) => admission,
+        Err(refused) => return Err(refuse(send, refused, hello.intent).await),
+    };
+    decoder.authenticated();
+    let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
+    let handle = Arc::new(handle);
+    let welcome = Frame::Welcome(Box::new(welcome(shared, &handle, &hello, &admission)));
+    if shared.directory.add(&handle).is_err() {
+        let refused = Refused {
+            code: RefusalCode::Full,
+            retry: Retry::After(FULL_RETRY),
+            message: "this relay has as many sessions as it may have".into(),
+        };
+        return Err(refuse(send, refused, hello.intent).await);
+    }
+    // From here on the session is registered, and `serve` removes it, whatever happens.
+    let written = send.write_all(&welcome.encode()).await;
+    info!(session = %handle.id, peer = ?hello.peer, intent = hello.intent.name(), stamp = %handle.stamp(), "attached");
+    if written.is_err() {
+        close(connection, CloseCode::Internal);
+    }
+    Ok(Joined { handle, inbox, hello, admission, send, receive, decoder })
+}
+
+async fn read_hello(receive: &mut RecvStream, decoder: &mut Decoder) -> Result<Hello, JoinError> {
+    loop {
+        match decoder.next_frame()? {
+            Some(Frame::Hello(hello)) => return Ok(*hello),
+            Some(other) => return Err(JoinError::NotHello(other.name())),
+            None => {}
+        }
+        let chunk = receive.read_chunk(READ, true).await?.ok_or(JoinError::Ended)?;
+        decoder.push(&chunk.bytes);
+    }
+}
+
+/// The outer error is the connection's; the inner one is the client's.
+fn judge(
+    shared: &Shared,
+    connection: &Connection,
+    hello: &Hello,
+) -> Result<Result<Admission, Refused>, JoinError> {
+    let admission = match shared.gate.admit(hello, unix_ms() / 1000) {
+        Ok(admission) => admission,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let mut exported = [0; EXPORTER_LENGTH];
+    let context = hello::exporter_context(hello);
+    connection
+        .export_keying_material(&mut exported, EXPORTER_LABEL, &context)
+        .map_err(|_| JoinError::Exporter)?;
+    Ok(match hello::verify(hello, &exported) {
+        Ok(()) => Ok(admission),
+        Err(_) => Err(auth::bad_signature(&hello.peer)),
+    })
+}
+
+async fn refuse(mut stream: SendStream, refused: Refused, intent: Intent) -> JoinError {
+    match stream.write_all(&Frame::Refused(refused.clone()).encode()).await {
+        Ok(()) => JoinError::Refused { refused, intent, stream },
+        Err(error) => error.into(),
+    }
+}
+
+fn make_handle(
+    shared: &Shared,
+    connection: &Connection,
+    hello: &Hello,
+    admission: &Admission,
+) -> (Handle, Inbox) {
+    let who = Who {
+        id: shared.directory.next_session(),
+        peer: hello.peer,
+        instance: hello.instance,
+        group: admission.group.as_str().into(),
+        intent: hello.intent,
+        stamp: shared.directory.next_stamp(&hello.peer, admission.known),
+    };
+    Handle::new(who, connection.clone())
+}
+
+fn welcome(shared: &Shared, handle: &Handle, hello: &Hello, admission: &Admission) -> Welcome {
+    let limits = Limits::default();
+    Welcome {
+        session: handle.id,
+        relay: shared.directory.me(),
+        epoch: shared.epoch,
+        stamp: handle.stamp(),
+        observed: handle.connection.remote_address(),
+        max_datagram: shared.max_payload as u64,
+        max_routes: limits.routes as u64,
+        max_watches: limits.watches as u64,
+        idle: IDLE_TIMEOUT,
+        keep_alive: KEEP_ALIVE,
+        ticket: shared.gate.ticket(hello, admission, handle.stamp()),
+        route_ids: Vec::new(),
+    }
+}

@@ -1,0 +1,99 @@
+//! The life of one session: from its connection to its end.
+//!
+//! ```text
+//! connection -> HELLO -> admitted -> WELCOME, registered -> served -> ended, removed
+//! ```
+//!
+//! A session is four tasks, owned and joined by the one that made them: the control stream's reader (which holds the state
+//! machine), its writer, and a reader and a writer of datagrams.
+
+pub(crate) mod handle;
+mod join;
+mod path;
+mod routes;
+mod serve;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_protocol::HELLO_TIMEOUT;
+use baton_protocol::class::FailureClass;
+use baton_protocol::close::CloseCode;
+use baton_protocol::frame::Intent;
+use quinn::{Connection, ConnectionError, Incoming};
+use tracing::{Instrument, debug, info_span};
+
+use crate::auth::Gate;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::transport::HANDSHAKE_TIMEOUT;
+
+/// What all sessions of a relay share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
+    pub(crate) epoch: u32,
+    pub(crate) max_payload: usize,
+}
+
+/// Serves what comes in, from its first packet to its end.
+pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let Ok(connecting) = incoming.accept() else {
+        return shared.metrics.handshake("failed");
+    };
+    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            debug!(%from, %error, "no handshake");
+            return shared.metrics.handshake("failed");
+        }
+        Err(_) => return shared.metrics.handshake("timeout"),
+    };
+    let span = info_span!("session", %from);
+    admit(shared, connection).instrument(span).await;
+}
+
+async fn admit(shared: Arc<Shared>, connection: Connection) {
+    let connected = Instant::now();
+    let joined = tokio::time::timeout(HELLO_TIMEOUT, join::join(&shared, &connection)).await;
+    let joined = match joined {
+        Ok(Ok(joined)) => joined,
+        Ok(Err(error)) => {
+            debug!(%error, "not admitted");
+            shared.metrics.handshake(error.result());
+            if let join::JoinError::Refused { intent: Intent::Handover, .. } = &error {
+                shared.metrics.handover(Some(FailureClass::Refused), Duration::ZERO);
+            }
+            return error.finish(&connection).await;
+        }
+        Err(_) => {
+            shared.metrics.handshake("timeout");
+            return close(&connection, CloseCode::HelloTimeout);
+        }
+    };
+    shared.metrics.handshake("ok");
+    serve::serve(&shared, joined, connected).await;
+}
+
+/// Closes a connection with a code and its name.
+pub(crate) fn close(connection: &Connection, code: CloseCode) {
+    connection.close(code.code().into(), code.name().as_bytes());
+}
+
+/// Why a connection ended, in the names of failures.
+pub(crate) fn class_of(error: &ConnectionError) -> FailureClass {
+    match error {
+        ConnectionError::VersionMismatch => FailureClass::VersionNegotiation,
+        ConnectionError::TransportError(_) | ConnectionError::ConnectionClosed(_) => {
+            FailureClass::TransportError
+        }
+        ConnectionError::ApplicationClosed(_) => FailureClass::ApplicationCloseRemote,
+        ConnectionError::Reset => FailureClass::StatelessReset,
+        ConnectionError::TimedOut => FailureClass::IdleTimeout,
+        ConnectionError::LocallyClosed => FailureClass::ApplicationCloseLocal,
+        ConnectionError::CidsExhausted => FailureClass::Other,
+    }
+}

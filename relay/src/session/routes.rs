@@ -1,0 +1,99 @@
+//! The hot path: from a client's datagram to where it goes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_protocol::datagram::Datagram;
+use bytes::Bytes;
+
+use super::handle::Handle;
+use crate::directory::{Destination, Target};
+use crate::metrics::{Direction, Dropped, Metrics};
+
+/// The routes of one session: its state machine opens and shuts them, its datagram reader looks them up.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    by_alias: Mutex<HashMap<u64, Arc<Destination>>>,
+}
+
+impl Routes {
+    pub(super) fn open(&self, alias: u64, destination: Arc<Destination>) {
+        self.lock().insert(alias, destination);
+    }
+
+    pub(super) fn shut(&self, alias: u64) {
+        self.lock().remove(&alias);
+    }
+
+    /// Sends a client's datagram on. Gives the alias of a route whose peer is not there.
+    pub(super) fn forward(
+        &self,
+        from: &Handle,
+        alias: u64,
+        payload: &Bytes,
+        metrics: &Metrics,
+    ) -> Option<u64> {
+        metrics.passed(Direction::In, payload.len());
+        let Some(destination) = self.lock().get(&alias).cloned() else {
+            metrics.dropped(Dropped::UnknownAlias, 1);
+            return None;
+        };
+        let target = destination.target();
+        if !target.admits(&from.group) {
+            metrics.dropped(Dropped::Offline, 1);
+            return Some(alias);
+        }
+        match &**target {
+            Target::Nowhere => {}
+            Target::Here(receiver) => receiver.deliver(from.peer, payload, metrics),
+            Target::There { sibling, stamp, .. } => {
+                sibling.forward(destination.peer.prefix(), from.peer, *stamp, 0, payload, metrics);
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Destination>>> {
+        self.by_alias.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session's datagram reader passes to its state machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seen {
+    /// A datagram for a peer that is not there.
+    Offline {
+        /// Of the route.
+        alias: u64,
+    },
+    /// An answer to an echo.
+    EchoReply {
+        /// Of the echo.
+        nonce: [u8; 8],
+    },
+}
+
+/// Takes one datagram from a client.
+pub(super) fn take(
+    handle: &Handle,
+    routes: &Routes,
+    datagram: &Bytes,
+    metrics: &Metrics,
+) -> Option<Seen> {
+    match Datagram::decode(datagram) {
+        Ok(Datagram::Aliased { alias, payload }) => {
+            routes.forward(handle, alias, &payload, metrics).map(|alias| Seen::Offline { alias })
+        }
+        Ok(Datagram::Echo { nonce }) => {
+            // Answered in the size in which it was asked: never larger.
+            let reply = baton_protocol::datagram::echo_reply(nonce, datagram.len());
+            metrics.dropped(Dropped::QueueFull, handle.egress.push(reply));
+            None
+        }
+        Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
+        Ok(Datagram::Long { .. }) | Err(_) => {
+            metrics.dropped(Dropped::Malformed, 1);
+            None
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How the relay uses QUIC. The figures behind the settings were measured; see docs/decisions/0004.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::egress::HANDED_OVER;
+
+/// A session that nothing is heard of for so long is over.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Clients send something at least this often: often enough for NATs and for conntrack (30 s unreplied, 120 s replied).
+pub const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// From a client's first packet to the end of its handshake.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first packets' size: what fits every IPv6 path less nothing, so that a full datagram fits from the start.
+pub const INITIAL_MTU: u16 = 1280;
+
+/// The largest packet: what fits a pod network of 1450 bytes after another 41 of encapsulation between pods.
+pub const MAX_MTU: u16 = 1350;
+
+/// The largest payload of a peer's datagram: what a packet of [`INITIAL_MTU`] holds, less the longest header.
+pub const MAX_PAYLOAD: usize = baton_protocol::datagram::MAX_PAYLOAD;
+
+/// Receive buffer for datagrams of one client, in bytes.
+const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
+
+/// The transport of connections with clients.
+#[must_use]
+pub fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(8_u32.into())
+        .max_concurrent_uni_streams(4_u32.into())
+        .max_idle_timeout(Some(idle(IDLE_TIMEOUT)))
+        .initial_mtu(INITIAL_MTU)
+        .mtu_discovery_config(Some(mtu_discovery()))
+        .datagram_send_buffer_size(HANDED_OVER)
+        .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER));
+    transport
+}
+
+/// Path MTU discovery up to [`MAX_MTU`].
+#[must_use]
+pub fn mtu_discovery() -> MtuDiscoveryConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MAX_MTU);
+    discovery
+}
+
+/// An idle timeout in QUIC's form.
+pub(crate) fn idle(timeout: Duration) -> IdleTimeout {
+    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    IdleTimeout::from(VarInt::from_u32(milliseconds))
+}
+
+/// The endpoint's own settings. The fixed bit is never greased: a packet must look like one of QUIC to whoever steers it.
+pub(crate) fn endpoint() -> EndpointConfig {
+    let mut endpoint = EndpointConfig::default();
+    endpoint.grease_quic_bit(false);
+    endpoint
+}
+
+/// A server's TLS that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Certificate and key are wrong, or do not belong together.
+    #[error("certificate and key cannot be used together")]
+    Certificate(#[from] rustls::Error),
+    /// The crypto provider has no cipher suite that QUIC needs.
+    #[error("the crypto provider lacks the cipher suite that QUIC starts with")]
+    Suite(#[from] NoInitialCipherSuite),
+}
+
+/// The configuration of the public endpoint.
+pub(crate) fn server(
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<quinn::ServerConfig, TlsError> {
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)?;
+    tls.alpn_protocols = vec![baton_protocol::ALPN.to_vec()];
+    // Every attachment is signed anew, so there is nothing to win by resumption, and 0-RTT is never allowed.
+    tls.send_tls13_tickets = 0;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    server.transport_config(Arc::new(transport()));
+    Ok(server)
+}
+
+/// The one crypto provider.
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

@@ -1,0 +1,101 @@
+//! Relays of one pool in this process.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use baton_relay::auth::{Mode, TokenKeys};
+use baton_relay::drain::{Flag, Reason};
+use baton_relay::keys::{PoolKeys, PoolSecret};
+use baton_relay::seeds::Seeds;
+use baton_relay::{Config, Relay};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// The audience of the pool.
+pub(crate) const POOL: &str = "tests/edge";
+
+/// What access tokens of the pool are made with.
+pub(crate) const SECRET: &[u8] = b"a secret for tests, of thirty-two bytes or more";
+
+/// The name in the relays' certificate.
+pub(crate) const SERVER_NAME: &str = "edge.tests.baton.internal";
+
+/// The pool's certificate and its key.
+pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    static MADE: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
+    let (certificate, key) = MADE.get_or_init(|| {
+        let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()]).unwrap();
+        (made.cert.der().clone(), made.signing_key.serialize_der())
+    });
+    (certificate.clone(), PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone())))
+}
+
+/// A relay that is not yet part of a mesh.
+pub(crate) fn start(name: &str, mode: Mode) -> Relay {
+    start_with(name, mode, 1000)
+}
+
+pub(crate) fn start_with(name: &str, mode: Mode, max_sessions: usize) -> Relay {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (certificate, private_key) = certificate();
+    Relay::start(Config {
+        name: name.into(),
+        pool: POOL.into(),
+        listen: any,
+        mesh_listen: any,
+        mesh_advertise: None,
+        admin_listen: any,
+        keys: PoolKeys::one(PoolSecret::from_bytes([7; 32])),
+        mode,
+        certificates: vec![certificate],
+        private_key,
+        epoch: 1,
+        max_sessions,
+    })
+    .unwrap()
+}
+
+/// One relay that lets anyone in and is ready.
+pub(crate) async fn one() -> Relay {
+    let relay = start("a", Mode::Open);
+    relay.set_seeds(Seeds::default());
+    relay.ready().await;
+    relay
+}
+
+/// So many relays that let anyone in and are linked.
+pub(crate) async fn linked(count: usize) -> Vec<Relay> {
+    let relays: Vec<_> =
+        (0..count).map(|number| start(&format!("relay {number}"), Mode::Open)).collect();
+    for (number, relay) in relays.iter().enumerate() {
+        let others = relays.iter().enumerate().filter(|(other, _)| *other != number);
+        relay.set_seeds(Seeds {
+            addresses: others.map(|(_, other)| other.mesh_address()).collect(),
+        });
+    }
+    for relay in &relays {
+        relay.ready().await;
+        assert_eq!(relay.status().mesh.links, count - 1);
+    }
+    relays
+}
+
+/// Whom a pool with access tokens lets in.
+pub(crate) fn tokens() -> Mode {
+    Mode::Token(TokenKeys::from_secrets(&[SECRET]))
+}
+
+/// A shutdown flag.
+pub(crate) fn flag(id: &str, grace_seconds: u64) -> Flag {
+    Flag { id: id.into(), grace_seconds, reason: Reason::Rollout, max_sessions_per_second: 0 }
+}
+
+/// Waits until `holds`, or fails.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("within 10 s: {what}");
+}

@@ -1,0 +1,73 @@
+//! Routes, aliases and presence on one relay.
+
+use baton_protocol::datagram::Datagram;
+use baton_protocol::frame::{Frame, NoticeCode, PeerState};
+use baton_protocol::id::PeerId;
+use bytes::Bytes;
+
+use crate::peer::{Peer, Who};
+use crate::pool;
+
+#[tokio::test]
+async fn a_sender_comes_in_long_form_until_its_alias_is_known() {
+    let relay = pool::one().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let (mut sender, _) = Peer::attach(&relay, &a).await;
+    let (mut receiver, _) = Peer::attach(&relay, &b).await;
+    sender.open(16, b.id()).await;
+    sender.send_datagram(16, b"one");
+    let payload = Bytes::from_static(b"one");
+    assert_eq!(receiver.datagram().await, Datagram::Long { sender: a.id().prefix(), payload });
+    let Frame::Sender { alias, peer } = receiver.next().await else { panic!("no SENDER") };
+    assert_eq!(peer, a.id());
+    receiver.say(Frame::SenderOk { alias }).await;
+    // The acknowledgement and the datagram race; soon it is the short form.
+    for _ in 0..200 {
+        sender.send_datagram(16, b"two");
+        if let Datagram::Aliased { alias: short, payload } = receiver.datagram().await {
+            assert_eq!((short, &payload[..]), (alias, &b"two"[..]));
+            return relay.stop().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the alias is never used");
+}
+
+#[tokio::test]
+async fn a_full_datagram_fits_in_both_forms() {
+    let relay = pool::one().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let (mut sender, welcome) = Peer::attach(&relay, &a).await;
+    let (receiver, _) = Peer::attach(&relay, &b).await;
+    sender.open(16, b.id()).await;
+    let full = vec![5; usize::try_from(welcome.max_datagram).unwrap()];
+    sender.send_datagram(16, &full);
+    assert_eq!(receiver.payload().await, full);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_datagram_for_nobody_is_answered_with_a_notice() {
+    let relay = pool::one().await;
+    let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;
+    peer.open(16, PeerId::from_bytes([9; 32])).await;
+    peer.send_datagram(16, b"anyone?");
+    assert_eq!(peer.next().await, Frame::Notice { alias: 16, code: NoticeCode::Offline });
+    assert!(relay.metrics().contains(r#"baton_relay_dropped_total{reason="offline"} 1"#));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_watcher_sees_a_peer_come_and_go() {
+    let relay = pool::one().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let (mut watcher, _) = Peer::attach(&relay, &a).await;
+    watcher.say(Frame::Watch { peer: b.id() }).await;
+    let presence = |sequence, state| Frame::Presence { sequence, peer: b.id(), state };
+    assert_eq!(watcher.next().await, presence(1, PeerState::Offline));
+    let (peer, _) = Peer::attach(&relay, &b).await;
+    assert_eq!(watcher.next().await, presence(2, PeerState::Online));
+    peer.connection.close(0_u32.into(), b"");
+    assert_eq!(watcher.next().await, presence(3, PeerState::Offline));
+    relay.stop().await;
+}
