@@ -457,7 +457,9 @@ impl Attachment {
             return self.end(Ended::Closing, CloseCode::Done);
         }
         self.quick_goaways = if quick { self.quick_goaways + 1 } else { 0 };
-        let wait = goaway.reconnect_after + self.timing.move_delay + self.loop_pause().min(goaway.deadline / 2);
+        let wait = goaway.reconnect_after
+            + self.timing.move_delay
+            + self.loop_pause().min(goaway.deadline / 2);
         self.ticket = Some(goaway.ticket);
         self.failures = 0;
         self.turned_away = 0;
