@@ -1,0 +1,59 @@
+//! Relays that are gone without a word.
+
+use std::time::{Duration, Instant};
+
+use baton_client::Client;
+
+use crate::fleet::{Fleet, until};
+use crate::transfer::Transfer;
+use crate::udp::Way;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_survive_a_relay_that_vanishes() {
+    let fleet = Fleet::start(2).await;
+    let way = Way::to(fleet.relays[0].address()).await;
+    let config = fleet.config_for(1, &[way.address, fleet.relays[1].address()]);
+    let (a, b) = (Client::connect(config).await.unwrap(), fleet.client(2, &[1]).await);
+    fleet.know(2).await;
+    let mut transfer = Transfer::start(&a, &b, Duration::from_millis(1)).await;
+    transfer.more(500).await;
+    let began = Instant::now();
+    way.cut();
+    until("it is attached to the other relay", || a.status().relay == Some(fleet.relays[1].id()))
+        .await;
+    let attached = began.elapsed();
+    transfer.more(500).await;
+    let received = transfer.finish().await;
+    println!("attached elsewhere after {attached:?}; {received:?}");
+    assert!(attached < Duration::from_secs(6), "{attached:?}");
+    assert!(
+        received.iter().all(|direction| direction.longest_gap < Duration::from_secs(10)),
+        "{received:?}"
+    );
+    assert_eq!(a.status().resumes, 1);
+    a.close().await;
+    b.close().await;
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_heard_again_keeps_its_session() {
+    let fleet = Fleet::start(1).await;
+    let way = Way::to(fleet.relays[0].address()).await;
+    let a = Client::connect(fleet.config_for(1, &[way.address])).await.unwrap();
+    let b = fleet.client(2, &[0]).await;
+    let stamp = a.status().stamp;
+    let mut transfer = Transfer::start(&a, &b, Duration::from_millis(1)).await;
+    transfer.more(100).await;
+    way.cut();
+    // Long enough to dial a second session, which comes to nothing.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    way.mend();
+    transfer.more(100).await;
+    println!("{:?}", transfer.finish().await);
+    let status = a.status();
+    println!("{status:?}, first {stamp:?}");
+    a.close().await;
+    b.close().await;
+    fleet.stop().await;
+}
