@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_cluster::control::{Ask, Connection, Reply};
+use baton_cluster::names;
+use baton_cluster::netns::NetNs;
+use baton_cluster::run::run;
 use baton_tests::cluster;
 use baton_tests::figures::Spread;
 use baton_tests::flows::Probe;
@@ -46,6 +50,27 @@ async fn a_rebinding_changes_the_port_and_a_move_the_address_that_the_pod_sees()
         assert_eq!(flow.ask().await.seen.ip(), address);
         outside.change_address().await;
         assert_ne!(flow.ask().await.seen.ip(), address);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_removed_is_gone_at_once_whoever_still_looks_into_it() {
+    cluster::test_on_ours("removed_client", WHY, async |_| {
+        let mut connection = Connection::open().await.unwrap();
+        let client = || format!("removed-{}", std::process::id());
+        for _ in 0..5 {
+            let added = connection.ask(Ask::AddClient { client: client() }).await.unwrap();
+            let Reply::Client { public } = added else { panic!("{added:?}") };
+            // Keeps the router's namespace alive, and the cables in it.
+            let _inside = NetNs::open(&names::router_namespace(&client())).unwrap();
+            let uplink = format!("uplink{}", public.octets()[2]);
+            let network = names::network_namespace();
+            let show = ["-n", &network, "link", "show", &uplink];
+            run("ip", show).await.unwrap();
+            connection.ask(Ask::RemoveClient { client: client() }).await.unwrap();
+            run("ip", show).await.unwrap_err();
+        }
     })
     .await;
 }

@@ -14,7 +14,7 @@ use super::node::Node;
 use super::outside::OutsideClient;
 use super::{Reporter, Setup, StartError, api, memory, network, node_config, splice, wait_until};
 use crate::address::{NodeId, Uplink};
-use crate::control::{Ask, ClusterStatus, Component, NodeStatus, Reply};
+use crate::control::{Ask, ClientStatus, ClusterStatus, Component, NodeStatus, Reply};
 use crate::names;
 use crate::netns::NetNs;
 use crate::node_init::{Act, Daemon, Order};
@@ -27,10 +27,18 @@ pub(super) struct Cluster {
     control_plane: Mutex<ControlPlane>,
     nodes: BTreeMap<NodeId, Node>,
     links_cut: Mutex<Vec<NodeId>>,
-    clients: Mutex<BTreeMap<String, OutsideClient>>,
+    clients: Mutex<Clients>,
     balance: Balance,
     /// Ends the port and the load balancer with the cluster.
     _tasks: JoinSet<()>,
+}
+
+/// The outside clients.
+#[derive(Debug, Default)]
+struct Clients {
+    by_name: BTreeMap<String, OutsideClient>,
+    /// The uplink that was given out last.
+    last_uplink: Option<Uplink>,
 }
 
 /// Why a request was not carried out.
@@ -156,21 +164,21 @@ impl Cluster {
             Ask::AddClient { client } => return self.add_client(client).await,
             Ask::RemoveClient { client } => {
                 let mut clients = self.clients.lock().await;
-                client_mut(&mut clients, client)?.remove().await?;
-                clients.remove(client);
+                clients.get(client)?.remove().await?;
+                clients.by_name.remove(client);
             }
             Ask::RebindClient { client } => {
-                client_mut(&mut *self.clients.lock().await, client)?.rebind().await?;
+                self.clients.lock().await.get(client)?.rebind().await?;
             }
             Ask::MoveClient { client } => {
                 let mut clients = self.clients.lock().await;
-                let client = client_mut(&mut clients, client)?;
+                let client = clients.get(client)?;
                 client.readdress().await?;
                 return Ok(Reply::Client { public: client.public() });
             }
             Ask::LoseClient { per_mille: loss @ 1001.., .. } => return Err(AskError::Loss(*loss)),
             Ask::LoseClient { client, per_mille } => {
-                client_mut(&mut *self.clients.lock().await, client)?.lose(*per_mille).await?;
+                self.clients.lock().await.get(client)?.lose(*per_mille).await?;
             }
         }
         Ok(Reply::Done)
@@ -182,14 +190,14 @@ impl Cluster {
             return Err(AskError::ClientName(name.to_owned()));
         }
         let mut clients = self.clients.lock().await;
-        if clients.contains_key(name) {
+        if clients.by_name.contains_key(name) {
             return Err(AskError::ClientExists(name.to_owned()));
         }
-        let free = |uplink: &Uplink| !clients.values().any(|other| other.uplink() == *uplink);
-        let uplink = Uplink::all().find(free).ok_or(AskError::ClientsMax(clients.len()))?;
+        let uplink = clients.next_uplink()?;
+        clients.last_uplink = Some(uplink);
         let client = OutsideClient::create(name, uplink).await?;
         let public = client.public();
-        clients.insert(name.to_owned(), client);
+        clients.by_name.insert(name.to_owned(), client);
         Ok(Reply::Client { public })
     }
 
@@ -223,18 +231,28 @@ impl Cluster {
             logs: names::log_dir(),
             control_plane: self.control_plane.lock().await.states(),
             nodes: nodes.into_iter().collect(),
-            clients: clients.iter().map(|(name, client)| (name.clone(), client.status())).collect(),
+            clients: clients.status(),
             balanced: self.balance.services(),
             memory_bytes: memory::of_descendants(own),
         }
     }
 }
 
-fn client_mut<'a>(
-    clients: &'a mut BTreeMap<String, OutsideClient>,
-    name: &str,
-) -> Result<&'a mut OutsideClient, AskError> {
-    clients.get_mut(name).ok_or_else(|| AskError::NoClient(name.to_owned()))
+impl Clients {
+    fn get(&mut self, name: &str) -> Result<&mut OutsideClient, AskError> {
+        self.by_name.get_mut(name).ok_or_else(|| AskError::NoClient(name.to_owned()))
+    }
+
+    fn next_uplink(&self) -> Result<Uplink, AskError> {
+        let used = |uplink| self.by_name.values().any(|client| client.uplink() == uplink);
+        Uplink::all_after(self.last_uplink)
+            .find(|&uplink| !used(uplink))
+            .ok_or(AskError::ClientsMax(self.by_name.len()))
+    }
+
+    fn status(&self) -> BTreeMap<String, ClientStatus> {
+        self.by_name.iter().map(|(name, client)| (name.clone(), client.status())).collect()
+    }
 }
 
 /// Makes a node and starts its container runtime, with the one image that every pod needs.
