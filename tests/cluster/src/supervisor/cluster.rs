@@ -62,6 +62,21 @@ pub(super) enum AskError {
     Loss(u16),
 }
 
+impl AskError {
+    /// Was nothing tried?
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Command(_) | Self::Io(_) => false,
+            Self::NoNode(_)
+            | Self::NoClient(_)
+            | Self::ClientExists(_)
+            | Self::ClientName(_)
+            | Self::ClientsMax(_)
+            | Self::Loss(_) => true,
+        }
+    }
+}
+
 impl Cluster {
     /// Brings the cluster up: network, then control plane and container runtimes side by side, then
     /// the nodes.
