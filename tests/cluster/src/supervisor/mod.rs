@@ -298,6 +298,13 @@ fn say(event: &Event) {
     }
 }
 
+/// A connection that could not be accepted is still there, and so is the reason, such as too many open
+/// files: an immediate next try would only burn time.
+async fn pause_after_failed_accept(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
 /// How long each step of a start may take. All are far above what was ever seen.
 const STEP_DEADLINE: Duration = Duration::from_secs(90);
 

@@ -43,9 +43,12 @@ impl Server {
                 asker = asked_down.recv() => break asker,
                 Some(_) = connections.join_next() => {}
                 accepted = self.0.accept(), if connections.len() < CONNECTIONS_MAX => {
-                    // A failed accept concerns only the one who connected.
-                    let Ok((stream, _)) = accepted else { continue };
-                    connections.spawn(serve(stream, Arc::clone(cluster), down.clone()));
+                    match accepted {
+                        Ok((stream, _)) => {
+                            connections.spawn(serve(stream, Arc::clone(cluster), down.clone()));
+                        }
+                        Err(error) => super::pause_after_failed_accept(&error).await,
+                    }
                 }
             }
         };
