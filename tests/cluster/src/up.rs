@@ -98,7 +98,11 @@ impl Up {
                 Event::Step(step) => say(&step),
                 Event::Ready => return Ok(Started::Up(supervisor)),
                 Event::Locked(holder) => return Ok(Started::Locked(holder)),
-                Event::Failed(why) => bail!("the cluster did not come up: {why}"),
+                Event::Failed(why) => {
+                    // It removes what it made: whoever hears of the failure may try again at once.
+                    supervisor.wait().await?;
+                    bail!("the cluster did not come up: {why}")
+                }
             }
         }
         let output = supervisor.wait_with_output().await?;

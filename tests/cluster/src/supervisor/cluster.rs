@@ -29,8 +29,8 @@ pub(super) struct Cluster {
     links_cut: Mutex<Vec<NodeId>>,
     clients: Mutex<Clients>,
     balance: Balance,
-    /// Ends the port and the load balancer with the cluster.
-    _tasks: JoinSet<()>,
+    /// The port and the load balancer: they end with the cluster, and not before.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// The outside clients.
@@ -148,8 +148,16 @@ impl Cluster {
             links_cut: Mutex::default(),
             clients: Mutex::default(),
             balance,
-            _tasks: tasks,
+            tasks: Mutex::new(tasks),
         })
+    }
+
+    /// Waits until the port or the load balancer ends, which neither should: why it did.
+    pub(super) async fn breaks(&self) -> String {
+        match self.tasks.lock().await.join_next().await {
+            Some(Err(panic)) => panic.to_string(),
+            _ => "the port or the load balancer returned".to_owned(),
+        }
     }
 
     /// Carries out a request; [`Ask::Down`] is the server's.
@@ -227,7 +235,7 @@ impl Cluster {
             let status = NodeStatus {
                 address: id.address(),
                 process_1: node.process_1(),
-                daemons: node.order(&Order::Report).await.unwrap_or_default(),
+                daemons: node.report().await,
                 link_up: !cut.contains(&id),
                 ready: ready.get(&id.to_string()).cloned().unwrap_or_else(|| "?".to_owned()),
             };

@@ -100,6 +100,14 @@ impl Node {
         line.answer().await.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.id)))
     }
 
+    /// How every daemon is. They live no longer than process 1.
+    pub(super) async fn report(&self) -> BTreeMap<Daemon, DaemonState> {
+        self.order(&Order::Report).await.unwrap_or_else(|error| {
+            let state = DaemonState::Exited(format!("with the node: {error}"));
+            Daemon::ALL.map(|daemon| (daemon, state.clone())).into()
+        })
+    }
+
     /// Has any daemon ended by itself?
     pub(super) async fn check(&self) -> Result<(), StartError> {
         let states = self.order(&Order::Report).await;
