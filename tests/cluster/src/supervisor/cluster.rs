@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 
 use super::balancer::{self, Balance};
 use super::control_plane::ControlPlane;
+use super::memory::Memory;
 use super::node::Node;
 use super::outside::OutsideClient;
-use super::{Reporter, Setup, StartError, api, memory, network, node_config, splice, wait_until};
+use super::{Reporter, Setup, StartError, api, network, node_config, splice, wait_until};
 use crate::address::{NodeId, Uplink};
 use crate::control::{Ask, ClientStatus, ClusterStatus, Component, NodeStatus, Reply};
 use crate::names;
@@ -29,6 +30,7 @@ pub(super) struct Cluster {
     links_cut: Mutex<Vec<NodeId>>,
     clients: Mutex<Clients>,
     balance: Balance,
+    memory: Memory,
     /// The port and the load balancer: they end with the cluster, and not before.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -148,6 +150,7 @@ impl Cluster {
             links_cut: Mutex::default(),
             clients: Mutex::default(),
             balance,
+            memory: Memory::default(),
             tasks: Mutex::new(tasks),
         })
     }
@@ -242,13 +245,13 @@ impl Cluster {
             (id, status)
         }))
         .await;
+        let memory_bytes = self.memory.bytes().await;
         let clients = self.clients.lock().await;
-        let own = std::process::id();
         ClusterStatus {
             shape: self.setup.shape.clone(),
             kubernetes: self.setup.programs.version.clone(),
             cgroups: self.setup.machine.cgroups.to_string(),
-            supervisor: own,
+            supervisor: std::process::id(),
             programs: self.setup.programs.folder.clone(),
             kubeconfig: names::kubeconfig(),
             logs: names::log_dir(),
@@ -256,7 +259,7 @@ impl Cluster {
             nodes: nodes.into_iter().collect(),
             clients: clients.status(),
             balanced: self.balance.services(),
-            memory_bytes: memory::of_descendants(own),
+            memory_bytes,
         }
     }
 }
