@@ -57,16 +57,8 @@ impl CargoTest {
             passed += p;
             failed += f;
         });
-        let recorded = Recorded::read(&fs::read_to_string(figures.path())?);
-        let left_out = recorded.iter().filter(|line| line.left_out.is_some()).count();
-        let outcome = Outcome { tests: (passed + failed) - left_out, left_out, recorded };
-        match result {
-            Ok(()) if passed == 0 => bail!("no test ran"),
-            Ok(()) => Ok(outcome),
-            Err(error) => {
-                Err(error.context(format!("{failed} of {} tests failed", passed + failed)))
-            }
-        }
+        result.with_context(|| format!("{failed} of {} tests failed", passed + failed))?;
+        outcome(passed, Recorded::read(&fs::read_to_string(figures.path())?))
     }
 
     fn command(&self) -> Command {
@@ -88,6 +80,15 @@ impl CargoTest {
         }
         command
     }
+}
+
+/// What came of tests that all passed. One that is left out passes too, and says so.
+fn outcome(passed: usize, recorded: Vec<Recorded>) -> anyhow::Result<Outcome> {
+    if passed == 0 {
+        bail!("no test ran");
+    }
+    let left_out = recorded.iter().filter(|line| line.left_out.is_some()).count();
+    Ok(Outcome { tests: passed.saturating_sub(left_out), left_out, recorded })
 }
 
 /// Passed and failed tests, from the line that ends a test program's output.
@@ -176,6 +177,16 @@ mod tests {
         assert_eq!(counted(line), (7, 2));
         assert_eq!(counted("test result: ok. 13 passed; 0 failed; 0 ignored"), (13, 0));
         assert_eq!(counted("test a::b ... ok"), (0, 0));
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_counted_as_run() {
+        let recorded = vec![Recorded::left_out("a", "why"), Recorded::left_out("b", "why")];
+        let of_three = outcome(3, recorded.clone()).unwrap();
+        assert_eq!((of_three.tests, of_three.left_out), (1, 2));
+        assert!(outcome(0, recorded.clone()).is_err());
+        // More than were counted, as from a program that was ended before it had counted.
+        assert_eq!(outcome(1, recorded).unwrap().tests, 0);
     }
 
     #[test]
