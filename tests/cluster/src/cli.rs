@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -265,11 +265,16 @@ async fn status(json: bool) -> anyhow::Result<()> {
 
 async fn env() -> anyhow::Result<()> {
     let status = Connection::open().await?.status().await?;
-    print(&format!("export KUBECONFIG={}", status.kubeconfig.display()));
+    print(&format!("export KUBECONFIG={}", quoted(&status.kubeconfig)));
     // What kubectl remembers of this cluster goes with it.
-    print(&format!("export KUBECACHEDIR={}", names::kubectl_cache().display()));
-    print(&format!("export PATH={}:$PATH", status.programs.display()));
+    print(&format!("export KUBECACHEDIR={}", quoted(&names::kubectl_cache())));
+    print(&format!("export PATH={}:\"$PATH\"", quoted(&status.programs)));
     Ok(())
+}
+
+/// A path as one word of a shell command, whatever is in it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 async fn node_exec(node: NodeId, command: &[OsString]) -> anyhow::Result<()> {
@@ -307,6 +312,15 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_path_as_it_was() {
+        for path in ["/plain", "/with space", "/it's $HOME `id` \"x\" \\ *", "/new\nline"] {
+            let script = format!("printf %s {}", quoted(Path::new(path)));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {
