@@ -293,11 +293,11 @@ fn exec(enter: &[OsString], command: &[OsString]) -> anyhow::Result<()> {
 }
 
 async fn supervise(shape: &str) -> anyhow::Result<()> {
+    // A session of its own: neither Ctrl-C in the user's terminal nor its closing reaches it.
+    rustix::process::setsid().context("a session of its own")?;
     let shape = serde_json::from_str(shape).context("not a shape")?;
     let machine = preflight::check()?;
     let programs = KubeProgram::get(|_| {}).await?;
-    // A session of its own: a Ctrl-C in the user's terminal does not reach it.
-    let _ = rustix::process::setsid();
     std::env::set_current_dir("/")?;
     supervisor::main(shape, machine, programs).await
 }

@@ -88,7 +88,6 @@ impl Up {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .context("cannot start the supervisor")?;
         let events = supervisor.stdout.take().context("the supervisor has no output")?;
