@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -172,16 +171,18 @@ async fn status() -> Result<ClusterStatus, ControlError> {
 }
 
 /// Asks the supervisor to end the cluster; returns its process once that is done.
-async fn end() -> Result<u32, ControlError> {
+async fn end() -> Result<i32, ControlError> {
     let mut connection = Connection::open().await?;
-    let supervisor = connection.status().await?.supervisor;
+    // Not by its status, which waits for an API server that may be frozen.
+    let supervisor = connection.supervisor()?;
     connection.ask_for_good(Ask::Down).await?;
     Ok(supervisor)
 }
 
-async fn wait_for_end(process: u32) -> anyhow::Result<()> {
+async fn wait_for_end(process: i32) -> anyhow::Result<()> {
     let started = Instant::now();
-    while Path::new(&format!("/proc/{process}")).exists() {
+    // It is our caller's child, or nobody's who reaps.
+    while leftovers::is_running(process) {
         if started.elapsed() > EXIT_DEADLINE {
             bail!("the supervisor (process {process}) does not end");
         }

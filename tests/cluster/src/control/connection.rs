@@ -52,6 +52,15 @@ impl Connection {
         Ok(Self { lines: BufReader::new(read).lines(), write })
     }
 
+    /// The supervisor's process.
+    ///
+    /// # Errors
+    /// When the kernel does not know it.
+    pub fn supervisor(&self) -> io::Result<i32> {
+        let process = self.write.as_ref().peer_cred()?.pid();
+        process.ok_or_else(|| io::Error::other("the supervisor's process is not known"))
+    }
+
     /// Asks for something that lasts only as long as this connection.
     ///
     /// # Errors
@@ -90,5 +99,21 @@ impl Connection {
             Ok(reply) => Ok(reply),
             Err(_) => Err(ControlError::Answer(answer)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_supervisor_is_whoever_listens() {
+        let scratch = tempfile::tempdir().unwrap();
+        let socket = scratch.path().join("control.sock");
+        let missing = Connection::open_at(&socket).await.unwrap_err();
+        assert!(matches!(missing, ControlError::NotUp));
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let connection = Connection::open_at(&socket).await.unwrap();
+        assert_eq!(u32::try_from(connection.supervisor().unwrap()), Ok(std::process::id()));
     }
 }
