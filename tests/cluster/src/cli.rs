@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use baton_cluster::address::NodeId;
-use baton_cluster::control::{Ask, Component, Connection, ProxyMode, Reply, Shape};
+use baton_cluster::control::{Ask, Component, Connection, ControlError, ProxyMode, Reply, Shape};
 use baton_cluster::kube_program::KubeProgram;
 use baton_cluster::node_init::{self, Act, Daemon, NodeSpec};
 use baton_cluster::{names, preflight, run, supervisor};
@@ -18,9 +18,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::up::{self, Up};
 
+/// The exit status that says that no cluster is up, for scripts; any other failure is 1.
+const NOT_UP: u8 = 3;
+
 /// A real Kubernetes cluster in namespaces of this machine, with faults on order.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 3 if no cluster is up, 1 for any other failure."
+)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -172,7 +179,10 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             // The supervisor's standard error may lead to nobody any more.
             let _ = writeln!(std::io::stderr(), "baton-cluster: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(ControlError::NotUp) => ExitCode::from(NOT_UP),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

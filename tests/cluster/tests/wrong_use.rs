@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use baton_cluster::cgroup::Cgroups;
 use baton_cluster::leftovers::Leftovers;
@@ -52,20 +53,27 @@ fn without_a_cluster() {
         &["client", "add", "a"],
         &["node-exec", "n1", "--", "true"],
     ] {
-        assert_refused(&tool(arguments), &["no cluster is up", "make cluster-up"]);
+        let refused = tool(arguments);
+        assert_refused(&refused, &["no cluster is up", "make cluster-up"]);
+        assert_eq!(refused.status, Some(3), "for scripts");
     }
 }
 
 #[test]
 fn without_root() {
+    assert_refused(&as_nobody(&["up"]), &["root"]);
+}
+
+/// Runs the command as a user without rights.
+fn as_nobody(arguments: &[&str]) -> Ran {
     let scratch = tempfile::tempdir().unwrap();
     // Somewhere that everybody can read.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = scratch.path().join("baton-cluster");
     fs::copy(env!("CARGO_BIN_EXE_baton-cluster"), &copy).unwrap();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("up");
-    assert_refused(&ran(&mut command), &["root"]);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+    ran(&mut command)
 }
 
 #[test]
@@ -118,6 +126,12 @@ fn with_the_port_taken_or_the_lock_or_a_daemon_that_ends() {
 
     let state = baton_cluster::names::state_dir();
     fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    for verb in ["status", "down"] {
+        let started = Instant::now();
+        assert_refused(&as_nobody(&[verb]), &["run it as root"]);
+        assert!(started.elapsed() < Duration::from_secs(5), "{verb} says so at once");
+    }
     // As another supervisor would: the lock is free when this child's input ends.
     let mut holder = Command::new("flock")
         .arg(&state)

@@ -23,6 +23,9 @@ pub enum ControlError {
     /// There is no supervisor.
     #[error("no cluster is up (start one with `make cluster-up`)")]
     NotUp,
+    /// The state folder can only be entered by root.
+    #[error("the cluster is root's: run it as root")]
+    NotRoot,
     /// The socket could not be reached, or broke.
     #[error("the connection to the cluster's supervisor broke")]
     Io(#[from] io::Error),
@@ -46,6 +49,7 @@ impl Connection {
     async fn open_at(socket: &Path) -> Result<Self, ControlError> {
         let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotUp,
+            io::ErrorKind::PermissionDenied => ControlError::NotRoot,
             _ => ControlError::Io(error),
         })?;
         let (read, write) = stream.into_split();

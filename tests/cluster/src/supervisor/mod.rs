@@ -179,6 +179,14 @@ pub async fn main(shape: Shape, machine: Machine, programs: KubeProgram) -> anyh
     Ok(())
 }
 
+/// Does a supervisor, or a `down`, hold the lock?
+///
+/// # Errors
+/// When the state folder cannot be looked at.
+pub fn is_locked() -> io::Result<bool> {
+    StateLock::is_held(&names::state_dir())
+}
+
 /// The process that holds the lock, if it wrote its number.
 fn holder() -> Option<u32> {
     fs::read_to_string(names::state_dir().join(PID_FILE)).ok()?.trim().parse().ok()
