@@ -191,7 +191,11 @@ impl TestNamespace {
             Err(_) => eprintln!("no diagnosis within {DIAGNOSIS_DEADLINE:?}"),
         }
         if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
+            let kept = leftovers::keep(&self.client, &self.name).await;
             eprintln!("kept: kubectl --namespace {} get all", self.name);
+            if let Err(error) = kept {
+                eprintln!("but only until the next test runs: {error}");
+            }
         } else {
             self.delete().await;
         }
