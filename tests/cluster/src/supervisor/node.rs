@@ -57,7 +57,9 @@ impl Node {
             "--pid",
             "--fork",
             "--kill-child=KILL",
-            "--propagation=private",
+            // What the machine unmounts goes here too: a copy would keep file systems and network
+            // namespaces alive for as long as the node. Nothing of the node's goes the other way.
+            "--propagation=slave",
             "--",
             &setup.own_program.to_string_lossy(),
             "node-init",
