@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::network::{create_namespace, forward, ip};
-use super::node::forget_udp;
+use super::node::forget_flows;
 use crate::address::{CLIENT, CLIENT_GATEWAY, Uplink};
 use crate::control::ClientStatus;
 use crate::names;
@@ -87,7 +87,7 @@ impl OutsideClient {
 
     /// Every flow gets a new source port with its next packet.
     pub(super) async fn rebind(&self) -> Result<(), CommandError> {
-        forget_udp(&self.router(), &[]).await
+        forget_flows(&self.router(), "udp", &[]).await
     }
 
     /// Every flow gets a new source address with its next packet; what is still sent to the old one
@@ -101,7 +101,7 @@ impl OutsideClient {
         ip(&router, &format!("address add {}/24 dev wan", self.public())).await?;
         ip(&router, &format!("route add default via {}", self.uplink.gateway())).await?;
         self.write_rules().await?;
-        forget_udp(&router, &[]).await
+        forget_flows(&router, "udp", &[]).await
     }
 
     pub(super) async fn lose(&mut self, per_mille: u16) -> Result<(), CommandError> {
