@@ -5,8 +5,7 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -84,14 +83,24 @@ fn with_packages_missing() {
 
 #[test]
 fn with_a_go_that_is_missing_or_too_old() {
-    let path = std::env::var("PATH").unwrap();
-    let without_go: Vec<&str> =
-        path.split(':').filter(|folder| !Path::new(folder).join("go").exists()).collect();
-    let refused = ran(command(&["up"]).env("PATH", without_go.join(":")));
+    let without_go = all_programs_but("go");
+    let refused = ran(command(&["up"]).env("PATH", without_go.path()));
     assert_refused(&refused, &["Go is not installed", "1.25"]);
 
     let (_scratch, path) = path_with("go", "echo go1.19.8");
     assert_refused(&ran(command(&["up"]).env("PATH", path)), &["go1.19.8", "too old", "1.25"]);
+}
+
+/// A folder with a link to every program on the `PATH` but this one, which may lie among others.
+fn all_programs_but(left_out: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let folders = std::env::split_paths(&path).filter_map(|folder| fs::read_dir(folder).ok());
+    for program in folders.flatten().flatten().filter(|program| program.file_name() != left_out) {
+        // A second one of a name is hidden by the first, as on the `PATH`.
+        let _ = symlink(program.path(), folder.path().join(program.file_name()));
+    }
+    folder
 }
 
 /// A `PATH` on which this program comes first, for as long as the folder exists.
