@@ -1,8 +1,8 @@
 //! Tests on a Kubernetes cluster, each in a namespace of its own.
 //!
 //! The cluster is this repository's (`baton-cluster`), brought up if it is not; with
-//! `CLUSTER=existing` it is the one that the kubeconfig names, and what needs access to its nodes is
-//! left out, and says so. With `KEEP=1` a failed test's namespace stays.
+//! `CLUSTER=existing` it is the one that the kubeconfig names, and what needs access to its nodes, or
+//! our load balancer, is left out, and says so. With `KEEP=1` a failed test's namespace stays.
 
 mod diagnosis;
 mod faults;
@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::timeout::TimeoutLayer;
 
 pub use self::faults::Faults;
-pub use self::wait::{DEADLINE, is_ready, ready_pods, wait_for, wait_gone};
+pub use self::wait::{DEADLINE, is_ready, ready_pods, takes_pods, wait_for, wait_gone};
 use crate::figures;
 use crate::images::BuiltImage;
 
@@ -136,7 +136,7 @@ pub async fn breaking_test(
 fn is_left_out(name: &str, why: &str) -> bool {
     let left_out = Kind::from_env() == Kind::Existing;
     if left_out {
-        figures::left_out(name, &format!("needs access to the nodes and their network: {why}"));
+        figures::left_out(name, &format!("needs our own cluster: {why}"));
     }
     left_out
 }

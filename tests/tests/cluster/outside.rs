@@ -98,7 +98,7 @@ async fn a_lossy_link_loses_what_was_asked_for_in_each_direction() {
 
 #[tokio::test]
 async fn a_proxy_in_between_delays_by_what_was_asked_for() {
-    cluster::test("delay", async |namespace| {
+    cluster::test_on_ours("delay", "it wants a node called n1", async |namespace| {
         stage::pods(namespace, &NODES[..1]).await;
         let target = stage::balanced_service(namespace).await;
         let outside = Arc::new(Outside::create().await);
