@@ -10,7 +10,7 @@ mod leftovers;
 mod wait;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ use kube::core::ObjectMeta;
 use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::{Mutex, OnceCell, RwLock};
 use tokio::time::{Instant, sleep, timeout};
 use tower::timeout::TimeoutLayer;
 
@@ -222,12 +222,6 @@ impl TestNamespace {
         &self.name
     }
 
-    /// The test's name.
-    #[must_use]
-    pub fn test_name(&self) -> &str {
-        &self.test
-    }
-
     /// A client with the administrator's rights.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -267,9 +261,13 @@ impl TestNamespace {
 /// # Panics
 /// When that fails.
 pub async fn load_image(image: &BuiltImage) {
-    static LOADED: OnceCell<()> = OnceCell::const_new();
-    // There is one image so far; a set of names would serve for more.
-    LOADED.get_or_init(|| load(image)).await;
+    static LOADED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
+    // Held meanwhile: who else wants the image needs it loaded, not being loaded.
+    let mut loaded = LOADED.lock().await;
+    if !loaded.contains(&image.name) {
+        load(image).await;
+        loaded.insert(image.name.clone());
+    }
 }
 
 async fn load(image: &BuiltImage) {
