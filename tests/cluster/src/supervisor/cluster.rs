@@ -18,7 +18,7 @@ use crate::address::{NodeId, Uplink};
 use crate::control::{Ask, ClientStatus, ClusterStatus, Component, NodeStatus, Reply};
 use crate::names;
 use crate::netns::NetNs;
-use crate::node_init::{Act, Daemon, Order};
+use crate::node_init::{Act, Daemon, DaemonState, Order};
 use crate::run::CommandError;
 
 /// The running cluster. Dropping it kills every daemon.
@@ -60,6 +60,8 @@ pub(super) enum AskError {
     ClientName(String),
     #[error("there are {0} clients already, and no more addresses")]
     ClientsMax(usize),
+    #[error("{0} does not run, so it cannot be frozen")]
+    NotRunning(String),
     #[error("{0} in a thousand is no rate of loss: write 0 to 1000")]
     Loss(u16),
 }
@@ -74,6 +76,7 @@ impl AskError {
             | Self::ClientExists(_)
             | Self::ClientName(_)
             | Self::ClientsMax(_)
+            | Self::NotRunning(_)
             | Self::Loss(_) => true,
         }
     }
@@ -181,11 +184,15 @@ impl Cluster {
                 }
             }
             Ask::Daemon { node, daemon, act } => {
-                self.node(*node)?.order(&Order::Daemon(*daemon, *act)).await?;
+                let node = self.node(*node)?;
+                check_act(*act, daemon, node.report().await.get(daemon))?;
+                node.order(&Order::Daemon(*daemon, *act)).await?;
             }
             Ask::FlushConntrack { node } => self.node(*node)?.flush_conntrack().await?,
             Ask::ControlPlane { component, act } => {
-                self.control_plane.lock().await.act(*component, *act).await?;
+                let mut control_plane = self.control_plane.lock().await;
+                check_act(*act, component, control_plane.states().get(component))?;
+                control_plane.act(*component, *act).await?;
             }
             Ask::AddClient { client } => return self.add_client(client).await,
             Ask::RemoveClient { client } => {
@@ -264,6 +271,16 @@ impl Cluster {
     }
 }
 
+/// Only what runs can be frozen. Refused here, before anything is tried: a fault that was never there
+/// must not be mended, for that would start what somebody else stopped.
+fn check_act(act: Act, what: &impl ToString, state: Option<&DaemonState>) -> Result<(), AskError> {
+    match (act, state) {
+        (Act::Freeze, Some(DaemonState::Running | DaemonState::Frozen)) => Ok(()),
+        (Act::Freeze, _) => Err(AskError::NotRunning(what.to_string())),
+        _ => Ok(()),
+    }
+}
+
 impl Clients {
     fn get(&mut self, name: &str) -> Result<&mut OutsideClient, AskError> {
         self.by_name.get_mut(name).ok_or_else(|| AskError::NoClient(name.to_owned()))
@@ -303,4 +320,19 @@ async fn act(node: &Node, id: NodeId, daemon: Daemon) -> Result<(), StartError> 
     let order = Order::Daemon(daemon, Act::Start);
     node.order(&order).await.map_err(StartError::at(&format!("{daemon} of {id}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_run_cannot_be_frozen_and_is_not_mended_either() {
+        let check = |act, state: Option<&DaemonState>| check_act(act, &Daemon::Kubelet, state);
+        assert!(check(Act::Freeze, Some(&DaemonState::Running)).is_ok());
+        assert!(check(Act::Freeze, Some(&DaemonState::Frozen)).is_ok());
+        assert!(check(Act::Kill, Some(&DaemonState::Stopped)).is_ok());
+        let refused = check(Act::Freeze, Some(&DaemonState::Stopped)).unwrap_err();
+        assert!(refused.is_refusal() && refused.to_string().contains("kubelet does not run"));
+    }
 }
