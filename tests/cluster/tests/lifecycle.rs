@@ -59,6 +59,11 @@ fn up_and_down_twice() {
 
     assert_eq!(session_of(&supervisor()), supervisor(), "a closed terminal does not reach it");
 
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = common::command(&["status"]).stdout(writer).status().unwrap();
+    assert!(status.success(), "a reader that has seen enough: {status}");
+
     let second = tool(&["up"]);
     assert!(second.success && second.said.contains("already up"), "{}", second.said);
     let other = tool(&["up", "--nodes", "2"]);
