@@ -4,6 +4,7 @@
 //!   on any other; waiting, diagnosing, breaking things.
 //! - [`outside`]: a machine outside the cluster, behind a router whose address can change.
 //! - [`flows`]: many UDP flows, and which pod answered each of them when.
+//! - [`helm`]: the real helm, built once from its Go module.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
 //! - [`figures`]: what a test measured, for people and for the documents.
 //!
@@ -13,6 +14,7 @@
 pub mod cluster;
 pub mod figures;
 pub mod flows;
+pub mod helm;
 pub mod images;
 pub mod outside;
 pub mod testpod;

@@ -185,7 +185,9 @@ fn numbers(version: &str) -> Vec<u32> {
         .collect()
 }
 
-fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+/// The version that a `go.mod` requires of a module.
+#[must_use]
+pub fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(module)).then(|| words.next()).flatten()
@@ -277,15 +279,17 @@ fn linker_flags(version: &str) -> OsString {
 }
 
 /// The last lines of a log.
-pub(crate) fn tail(log: &Path, lines: usize) -> String {
+#[must_use]
+pub fn tail(log: &Path, lines: usize) -> String {
     let content = fs::read(log).unwrap_or_default();
     let content = String::from_utf8_lossy(&content);
     let all: Vec<&str> = content.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Keeps the cache from growing for ever. What cannot be removed is left: it costs only disk.
-fn remove_old_builds(cache: &Path, current: &Path) {
+/// Keeps a cache folder from growing for ever: beside the current build, one older one stays. What
+/// cannot be removed is left: it costs only disk.
+pub fn remove_old_builds(cache: &Path, current: &Path) {
     let mut old: Vec<_> = fs::read_dir(cache)
         .into_iter()
         .flatten()
