@@ -189,7 +189,9 @@ fn numbers(version: &str) -> Vec<u32> {
         .collect()
 }
 
-fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+/// The version that a `go.mod` requires of a module.
+#[must_use]
+pub fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(module)).then(|| words.next()).flatten()
@@ -281,7 +283,8 @@ fn linker_flags(version: &str) -> OsString {
 }
 
 /// The last lines of a log.
-pub(crate) fn tail(log: &Path, lines: usize) -> String {
+#[must_use]
+pub fn tail(log: &Path, lines: usize) -> String {
     let content = fs::read(log).unwrap_or_default();
     let content = String::from_utf8_lossy(&content);
     let all: Vec<&str> = content.lines().collect();
@@ -308,7 +311,7 @@ fn hold_complete(build: &Path) -> Result<Option<File>, BuildError> {
 
 /// Keeps the cache from growing for ever. What is in use stays, as does what cannot be removed: it
 /// costs only disk.
-fn remove_old_builds(cache: &Path, current: &Path) {
+pub fn remove_old_builds(cache: &Path, current: &Path) {
     let others = fs::read_dir(cache).into_iter().flatten().flatten();
     let others = others.filter(|entry| entry.path() != current);
     let (mut old, abandoned): (Vec<_>, Vec<_>) = others
