@@ -173,6 +173,9 @@ pub struct DrainStatus {
     pub reason: String,
     /// How far it is.
     pub state: DrainState,
+    /// The relay has answered the flag.
+    #[serde(default)]
+    pub acknowledged: bool,
     /// When the flag was set.
     pub started_at: Time,
     /// Sessions when the relay saw the flag.
