@@ -95,7 +95,7 @@ impl Look<'_> {
     async fn snapshot(
         &self,
         object: &RelayPool,
-        pods: Vec<RelayPod>,
+        mut pods: Vec<RelayPod>,
         revisions: Vec<Revision>,
         memory: &mut Memory,
     ) -> Result<Snapshot, LookError> {
@@ -104,6 +104,8 @@ impl Look<'_> {
             None => false,
         };
         let pool = observe::pool(object, ending);
+        let missed = self.watches.endings.missed(&pool.status, &pods);
+        pods.extend(missed);
         // Nothing is made for a pool that goes.
         let secrets = match pool.deleted_at {
             Some(_) => Secrets::default(),

@@ -5,6 +5,7 @@
 //! that plan is carried out: so an operator never acts on a state from before its own last act, and a
 //! quiet pool costs the API server nothing.
 
+mod endings;
 mod look;
 mod watches;
 
@@ -145,7 +146,8 @@ impl Context {
         self.observe(&object, &snapshot);
         self.metrics.reconciled("ok");
         let acted = plan.status.is_some() || !plan.actions.is_empty();
-        Ok(if acted { Next::requeue(SOON) } else { next(&snapshot, &plan) })
+        // Not everything that was done wakes a watch.
+        Ok(if acted { Next::requeue(AGAIN) } else { next(&snapshot, &plan) })
     }
 
     async fn carry_out(

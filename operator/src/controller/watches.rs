@@ -15,6 +15,7 @@ use kube::runtime::{Controller, WatchStreamExt as _, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
+use super::endings::Endings;
 use crate::names;
 
 /// What the watches have seen.
@@ -25,6 +26,7 @@ pub(super) struct Watches {
     pub(super) configs: Store<ConfigMap>,
     pub(super) budgets: Store<PodDisruptionBudget>,
     pub(super) revisions: Store<ControllerRevision>,
+    pub(super) endings: Endings,
 }
 
 impl Watches {
@@ -47,7 +49,14 @@ pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Watches, Contr
     let everything = watcher::Config::default();
     let (pools, seen_pools) = watch(api(client, namespace), everything);
     let labelled = || watcher::Config::default().labels(names::POOL_LABEL);
-    let (pods, seen_pods) = watch(api(client, namespace), labelled());
+    let (pods, seen_pods) = watch::<Pod>(api(client, namespace), labelled());
+    let endings = Endings::default();
+    let seen = endings.clone();
+    let seen_pods = seen_pods.inspect(move |pod| {
+        if let Ok(pod) = pod {
+            seen.note(pod);
+        }
+    });
     let (services, seen_services) = watch(api(client, namespace), labelled());
     let (configs, seen_configs) = watch(api(client, namespace), labelled());
     let (budgets, seen_budgets) = watch(api(client, namespace), labelled());
@@ -58,7 +67,7 @@ pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Watches, Contr
         .owns_stream(seen_configs)
         .owns_stream(seen_budgets)
         .owns_stream(seen_revisions);
-    (Watches { pools, pods, services, configs, budgets, revisions }, controller)
+    (Watches { pools, pods, services, configs, budgets, revisions, endings }, controller)
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -229,6 +229,18 @@ impl Action {
         "create_pod",
     ];
 
+    /// The living pod that it is about.
+    #[must_use]
+    pub fn pod(&self) -> Option<&PodRef> {
+        match self {
+            Self::Undrain(pod)
+            | Self::DeletePod(pod, _)
+            | Self::Seed(pod, _)
+            | Self::Drain(pod, _) => Some(pod),
+            _ => None,
+        }
+    }
+
     /// What to tell people when it is done.
     #[must_use]
     pub fn event(&self) -> Option<Event> {

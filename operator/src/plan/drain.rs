@@ -36,10 +36,13 @@ pub(super) enum Verdict {
 
 /// Judges the drain of a pod that bears one of our flags.
 pub(super) fn judge(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> Verdict {
-    let answer = answer(pod, flag);
     if pod.exited_since_flag() {
-        return Verdict::Over(Gone::Drained, last_words(pod).or(answer.cloned()));
+        return Verdict::Over(
+            Gone::Drained,
+            last_words(pod).or_else(|| last_heard(fleet, pod, flag)),
+        );
     }
+    let answer = answer(pod, flag);
     let state = pod.probe.report.as_ref().map(|report| report.state);
     if let (Some(answer), Some(RelayState::Drained | RelayState::Lingering)) = (answer, state) {
         return Verdict::Over(Gone::Drained, Some(answer.clone()));
@@ -56,8 +59,8 @@ pub(super) fn judge(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> Verdict {
 
 /// The relay was asked for long enough, by this process, and never answered the flag.
 fn is_ignored(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> bool {
-    let acknowledged =
-        answer(pod, flag).is_some() || entry(fleet, pod, flag).is_some_and(is_acknowledged);
+    let acknowledged = answer(pod, flag).is_some()
+        || entry(fleet, pod, flag).is_some_and(|entry| entry.acknowledged);
     let asked_since = pod.probe.asked_since.map(|since| since.max(flag.set_at));
     !acknowledged
         && asked_since.is_some_and(|since| seconds_since(fleet, since) >= ACKNOWLEDGE_SECONDS)
@@ -66,6 +69,36 @@ fn is_ignored(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> bool {
 /// What the relay says about this very drain.
 fn answer<'a>(pod: &'a RelayPod, flag: &Flag) -> Option<&'a DrainReport> {
     pod.probe.report.as_ref()?.drain.as_ref().filter(|drain| drain.id == flag.id)
+}
+
+/// What a process that is gone said last about its drain. What was still there then is lost with it.
+fn last_heard(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> Option<DrainReport> {
+    let entry = entry(fleet, pod, flag);
+    let answers = [&pod.probe.before_restart, &pod.probe.report].into_iter().flatten();
+    let mut reports = answers.filter_map(|answer| answer.drain.as_ref());
+    let told = reports.find(|report| {
+        report.id == flag.id && entry.is_none_or(|entry| is_continued(entry, report))
+    });
+    told.cloned().or_else(|| entry.filter(|entry| entry.acknowledged).map(report_of))
+}
+
+/// The answer is of the process that began the entry: another one begins to count anew.
+fn is_continued(entry: &DrainStatus, answer: &DrainReport) -> bool {
+    i64::from(answer.at_flag) + i64::from(answer.stragglers) >= entry.at_flag + entry.stragglers
+}
+
+fn report_of(entry: &DrainStatus) -> DrainReport {
+    let count = |number: i64| u32::try_from(number).unwrap_or_default();
+    DrainReport {
+        id: entry.id.clone(),
+        at_flag: count(entry.at_flag),
+        stragglers: count(entry.stragglers),
+        remaining: count(entry.remaining),
+        moved: count(entry.moved),
+        left: count(entry.left),
+        forced: count(entry.forced),
+        silent: count(entry.silent),
+    }
 }
 
 /// What the relay left as its termination message, whatever drain it was: SIGTERM drains without an id.
@@ -84,10 +117,6 @@ pub(super) fn entry<'a>(fleet: &Fleet<'a>, pod: &RelayPod, flag: &Flag) -> Optio
 pub(super) fn is_closed(fleet: &Fleet<'_>, pod: &RelayPod, flag: &Flag) -> bool {
     entry(fleet, pod, flag)
         .is_some_and(|entry| matches!(entry.state, DrainState::Counted | DrainState::Unjudged))
-}
-
-fn is_acknowledged(entry: &DrainStatus) -> bool {
-    entry.acknowledged
 }
 
 fn seconds_since(fleet: &Fleet<'_>, then: Timestamp) -> i64 {
@@ -180,8 +209,10 @@ fn write_on(
         return;
     }
     if let Some(answer) = answer(pod, flag) {
+        if is_continued(entry, answer) {
+            note(entry, answer);
+        }
         entry.acknowledged = true;
-        note(entry, answer);
     }
     match judge(fleet, pod, flag) {
         Verdict::Running => {}

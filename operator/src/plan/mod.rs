@@ -62,8 +62,11 @@ pub fn plan(snapshot: &Snapshot) -> Plan {
 /// The steps for a pool that stays.
 fn standing(fleet: &Fleet<'_>, report: &mut Report) -> Vec<Action> {
     let (mut actions, may_start) = resources::plan(fleet, report);
-    actions.extend(seeds::plan(fleet));
-    actions.extend(rollout::plan(fleet, may_start));
+    let steps = rollout::plan(fleet, may_start);
+    // A pod is written to once in a plan: the second time it would be another than was planned for.
+    let seeds = seeds::plan(fleet);
+    actions.extend(seeds.filter(|seed| !steps.iter().any(|step| step.pod() == seed.pod())));
+    actions.extend(steps);
     actions
 }
 

@@ -136,6 +136,8 @@ pub struct Probe {
     pub asked_since: Option<Timestamp>,
     /// The last answer that was one, however long ago.
     pub report: Option<RelayStatus>,
+    /// The last answer of the process before the one that answers now.
+    pub before_restart: Option<RelayStatus>,
 }
 
 /// `GET /v1/status` of a relay, and its termination message: `docs/drain-contract.md`.

@@ -89,7 +89,8 @@ fn rollout(
         rollout.forced += outcome.forced;
         rollout.silent += outcome.silent;
     }
-    rollout.unjudged += book.unjudged;
+    // A drain of an earlier rollout may find its outcome in this one.
+    rollout.unjudged = (rollout.unjudged + book.unjudged).max(0);
     if has_progressed(fleet, book, counts, activity) {
         rollout.progressed_at = now.clone();
     }

@@ -98,6 +98,9 @@ pub(super) fn activity(fleet: &Fleet<'_>) -> RolloutState {
         RolloutState::Verifying
     } else if fleet.new_active() < fleet.limits.replicas {
         RolloutState::Surging
+    } else if fleet.active().count() > fleet.limits.replicas {
+        // The next one is about to.
+        RolloutState::Draining
     } else {
         RolloutState::Settling
     }
