@@ -37,6 +37,8 @@ use crate::plan::snapshot::Snapshot;
 const LATER: Duration = Duration::from_secs(15);
 /// While something drains.
 const SOON: Duration = Duration::from_secs(1);
+/// A turn that hangs is given up: its steps are harmless when they are done twice.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// After the world turned out to be another.
 const AGAIN: Duration = Duration::from_millis(200);
 /// After a failure, doubled each time.
@@ -55,6 +57,9 @@ pub enum TurnError {
     /// A step failed.
     #[error("acting")]
     Apply(#[from] ApplyError),
+    /// The API server does not answer.
+    #[error("no end within {PATIENCE:?}")]
+    Timeout,
 }
 
 struct Context {
@@ -103,7 +108,8 @@ pub async fn run(
 
 async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, TurnError> {
     let mut memory = context.remember(&object);
-    let result = context.turn(&object, &mut memory).await;
+    let turn = tokio::time::timeout(PATIENCE, context.turn(&object, &mut memory));
+    let result = turn.await.unwrap_or(Err(TurnError::Timeout));
     match &result {
         Ok(_) => memory.failures = 0,
         Err(_) => memory.failures += 1,
