@@ -93,17 +93,21 @@ pub async fn run(
         seen.watches.seen().await;
         pending.end();
     };
-    let turns = controller
+    // Boxed: rustc 1.95 loses its way in the type when it compiles incrementally.
+    let mut turns = controller
         .graceful_shutdown_on(shutdown)
-        .run(turn, after_failure, context)
-        .for_each(|result| async move {
+        .run(|object, context| turn(object, context).boxed(), after_failure, context)
+        .boxed();
+    let turns = async {
+        while let Some(result) = turns.next().await {
             if let Err(error) = result {
                 // Failures of turns are told where they happen; these are of the watches.
                 tracing::debug!(%error, "watching");
             }
-        });
+        }
+    };
     // The watches move only while the controller is polled.
-    futures::future::join(turns, ready.boxed()).await;
+    tokio::join!(turns, ready);
 }
 
 async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, TurnError> {
