@@ -93,21 +93,17 @@ pub async fn run(
         seen.watches.seen().await;
         pending.end();
     };
-    // Boxed: rustc 1.95 loses its way in the type when it compiles incrementally.
-    let mut turns = controller
+    let turns = controller
         .graceful_shutdown_on(shutdown)
-        .run(|object, context| turn(object, context).boxed(), after_failure, context)
-        .boxed();
-    let turns = async {
-        while let Some(result) = turns.next().await {
+        .run(turn, after_failure, context)
+        .for_each(|result| async move {
             if let Err(error) = result {
                 // Failures of turns are told where they happen; these are of the watches.
                 tracing::debug!(%error, "watching");
             }
-        }
-    };
+        });
     // The watches move only while the controller is polled.
-    tokio::join!(turns, ready);
+    futures::future::join(turns, ready.boxed()).await;
 }
 
 async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, TurnError> {
