@@ -23,16 +23,41 @@ pub struct BuiltImage {
 /// When it cannot be built.
 pub async fn testpod() -> &'static BuiltImage {
     static IMAGE: OnceCell<BuiltImage> = OnceCell::const_new();
-    IMAGE.get_or_init(|| build("baton-testpod", "testpod")).await
+    IMAGE.get_or_init(|| build("baton-testpod", "testpod", &[])).await
 }
 
-async fn build(package: &str, program: &str) -> BuiltImage {
+/// The image of the operator.
+///
+/// # Panics
+/// When it cannot be built.
+pub async fn operator() -> &'static BuiltImage {
+    static IMAGE: OnceCell<BuiltImage> = OnceCell::const_new();
+    IMAGE.get_or_init(|| build("baton-operator", "baton-operator", &[])).await
+}
+
+/// Two images of the relay: the same program, which says that it is version 1 and version 2.
+///
+/// # Panics
+/// When they cannot be built.
+pub async fn relays() -> &'static [BuiltImage; 2] {
+    static IMAGES: OnceCell<[BuiltImage; 2]> = OnceCell::const_new();
+    let image =
+        |version| async move { build("baton-relay", "baton-relay", &["--env", version]).await };
+    IMAGES
+        .get_or_init(|| async {
+            [image("BATON_VERSION=1.0.0").await, image("BATON_VERSION=2.0.0").await]
+        })
+        .await
+}
+
+async fn build(package: &str, program: &str, more: &[&str]) -> BuiltImage {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let repository = format!("registry.local/baton/{program}");
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .args(["run", "--quiet", "--package", "baton-image", "--", "build"])
         .args(["--package", package, "--bin", program, "--repository", &repository])
+        .args(more)
         .stdin(Stdio::null())
         .output()
         .await

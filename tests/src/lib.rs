@@ -7,6 +7,7 @@
 //! - [`fleet`]: a pool of real relays in this process, replaced one by one.
 //! - [`traffic`]: pairs of peers whose streams and datagrams know what they have lost.
 //! - [`helm`]: the real helm, built once from its Go module.
+//! - [`pool`]: a pool on a real cluster, as its owner sees it.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
 //! - [`figures`]: what a test measured, for people and for the documents.
 //!
@@ -20,6 +21,19 @@ pub mod flows;
 pub mod helm;
 pub mod images;
 pub mod outside;
+pub mod pool;
 pub mod testpod;
 pub mod traffic;
 pub mod udp_proxy;
+
+/// The kubeconfig of the cluster that is tested.
+#[must_use]
+pub fn kubeconfig() -> std::path::PathBuf {
+    match cluster::Kind::from_env() {
+        cluster::Kind::Ours => baton_cluster::names::kubeconfig(),
+        cluster::Kind::Existing => {
+            let home = || std::path::PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+            std::env::var_os("KUBECONFIG").map_or_else(|| home().join(".kube/config"), Into::into)
+        }
+    }
+}

@@ -5,8 +5,10 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use baton_client::Sockets;
 use baton_cluster::control::{Ask, Connection, Reply};
 use baton_cluster::names;
 use baton_cluster::netns::NetNs;
@@ -24,7 +26,7 @@ pub struct Outside {
 struct Ours {
     name: String,
     /// First, so that it is left before its namespace is removed.
-    namespace: NetNs,
+    namespace: Arc<NetNs>,
     connection: Connection,
     public: Ipv4Addr,
 }
@@ -47,6 +49,7 @@ impl Outside {
             panic!("adding a client answers with its address");
         };
         let namespace = NetNs::open(&names::client_namespace(&name)).expect("its namespace");
+        let namespace = Arc::new(namespace);
         Self { ours: Some(Ours { name, namespace, connection, public }) }
     }
 
@@ -59,6 +62,19 @@ impl Outside {
         match &self.ours {
             Some(ours) => ours.namespace.udp(any).await,
             None => UdpSocket::bind(any).await,
+        }
+    }
+
+    /// What a client of the pool on this machine makes its sockets with.
+    #[must_use]
+    pub fn sockets(&self) -> Sockets {
+        match &self.ours {
+            Some(ours) => {
+                let namespace = ours.namespace.clone();
+                let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                Sockets::new(move |_| namespace.udp_at_once(any))
+            }
+            None => Sockets::default(),
         }
     }
 

@@ -50,7 +50,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 11] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -80,6 +80,32 @@ pub(crate) const TARGETS: [Target; 8] = [
         in_test: true,
         limit: minutes(15),
         kind: Kind::Tests(CargoTest { package: None, features: None, tests: &[], threads: None }),
+    },
+    Target {
+        name: "fleet",
+        tier: "fleet",
+        about: "real relays and clients on loopback: every relay is replaced under live streams",
+        in_test: true,
+        limit: minutes(10),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["fleet"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "chart",
+        tier: "chart",
+        about: "the Helm chart, rendered by the real helm",
+        in_test: true,
+        limit: minutes(15),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("chart"),
+            tests: &["chart"],
+            threads: None,
+        }),
     },
     Target {
         name: "images",
@@ -144,6 +170,19 @@ pub(crate) const TARGETS: [Target; 8] = [
             features: Some("real-cluster"),
             tests: &["kubernetes_facts"],
             threads: Some(4),
+        }),
+    },
+    Target {
+        name: "upgrade",
+        tier: "cluster",
+        about: "a pool on Kubernetes is upgraded under live streams, and nothing is lost",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["pool"],
+            threads: Some(1),
         }),
     },
     Target {

@@ -97,6 +97,21 @@ impl NetNs {
         )
     }
 
+    /// A UDP socket bound to `address` in the namespace, for a caller that cannot wait for a future. It takes microseconds.
+    ///
+    /// # Errors
+    /// As `bind(2)`.
+    pub fn udp_at_once(&self, address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+        let gone = || io::Error::other(format!("the thread in {} is gone", self.name));
+        let (reply, answer) = mpsc::sync_channel(1);
+        let job: Job = Box::new(move || {
+            // There is room for the one reply.
+            let _ = reply.send(std::net::UdpSocket::bind(address));
+        });
+        self.orders.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+
     /// A TCP connection from the namespace to `address`.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct Image {
     pub binary: Binary,
     /// OCI labels, in the order given.
     pub labels: Vec<(String, String)>,
+    /// Environment variables of the program, in the order given.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A SHA-256 content digest, written `sha256:<hex>`.
@@ -96,11 +98,14 @@ impl Image {
     fn config(&self, layer: &Digest) -> Value {
         let labels: serde_json::Map<String, Value> =
             self.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let environment: Vec<String> =
+            self.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
         json!({
             "architecture": self.binary.architecture(),
             "os": "linux",
             "created": EPOCH,
             "config": {
+                "Env": environment,
                 "User": USER,
                 "Entrypoint": [format!("/{}", self.program)],
                 "WorkingDir": "/",
@@ -168,6 +173,7 @@ mod tests {
             program: "app".into(),
             binary: Binary::new(smallest_static(object::elf::EM_X86_64)).unwrap(),
             labels: vec![("org.opencontainers.image.version".into(), "1".into())],
+            environment: vec![("NAME".into(), "value".into())],
         }
     }
 

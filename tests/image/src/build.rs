@@ -39,9 +39,14 @@ pub(crate) fn static_program(package: &str, program: &str) -> anyhow::Result<Pat
     Ok(target.join(host).join(PROFILE).join(program))
 }
 
-/// The start of the program's SHA-256, as a tag.
-pub(crate) fn content_tag(binary: &Binary) -> String {
-    let hash = Sha256::digest(binary.bytes());
+/// The start of the SHA-256 of the program and its environment, as a tag.
+pub(crate) fn content_tag(binary: &Binary, environment: &[(String, String)]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(binary.bytes());
+    for (key, value) in environment {
+        hasher.update(format!("\0{key}={value}"));
+    }
+    let hash = hasher.finalize();
     hash[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -33,8 +33,8 @@ enum Verb {
         /// Image name without the tag, such as registry.local/baton/app
         #[arg(long)]
         repository: String,
-        /// The tag; by default the start of the program's SHA-256, so that a changed program never
-        /// hides behind an old name
+        /// The tag; by default the start of the SHA-256 of the program and its environment, so that a
+        /// changed program never hides behind an old name
         #[arg(long)]
         tag: Option<String>,
         /// Folder for the archive
@@ -43,6 +43,9 @@ enum Verb {
         /// OCI label, KEY=VALUE (may be repeated)
         #[arg(long = "label", value_parser = parse_label)]
         labels: Vec<(String, String)>,
+        /// Environment variable of the program, KEY=VALUE (may be repeated)
+        #[arg(long = "env", value_parser = parse_label)]
+        environment: Vec<(String, String)>,
     },
     /// Write a static program as an image archive (for docker load, ctr images import, ...)
     Pack {
@@ -57,6 +60,9 @@ enum Verb {
         /// OCI label, KEY=VALUE (may be repeated)
         #[arg(long = "label", value_parser = parse_label)]
         labels: Vec<(String, String)>,
+        /// Environment variable of the program, KEY=VALUE (may be repeated)
+        #[arg(long = "env", value_parser = parse_label)]
+        environment: Vec<(String, String)>,
     },
 }
 
@@ -80,17 +86,17 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Build { package, bin, repository, tag, out, labels } => {
+        Verb::Build { package, bin, repository, tag, out, labels, environment } => {
             let path = build::static_program(&package, bin.as_deref().unwrap_or(&package))?;
             let (program, binary) = read(&path)?;
-            let tag = tag.unwrap_or_else(|| build::content_tag(&binary));
+            let tag = tag.unwrap_or_else(|| build::content_tag(&binary, &environment));
             let name: ImageName = format!("{repository}:{tag}").parse()?;
             let out = out.join(format!("{program}-{tag}.tar"));
-            pack(Image { name, program, binary, labels }, &out)
+            pack(Image { name, program, binary, labels, environment }, &out)
         }
-        Verb::Pack { binary, name, out, labels } => {
+        Verb::Pack { binary, name, out, labels, environment } => {
             let (program, binary) = read(&binary)?;
-            pack(Image { name, program, binary, labels }, &out)
+            pack(Image { name, program, binary, labels, environment }, &out)
         }
     }
 }

@@ -241,7 +241,13 @@ fn keep_log() -> io::Result<()> {
 fn write_pause_image(programs: &KubeProgram, archive: &Path) -> io::Result<()> {
     let binary = Binary::new(fs::read(programs.component("pause"))?).map_err(io::Error::other)?;
     let name = node_config::PAUSE_IMAGE.parse().map_err(io::Error::other)?;
-    let image = Image { name, program: "pause".into(), binary, labels: Vec::new() };
+    let image = Image {
+        name,
+        program: "pause".into(),
+        binary,
+        labels: Vec::new(),
+        environment: Vec::new(),
+    };
     image.archive(fs::File::create(archive)?)?;
     Ok(())
 }

@@ -1,0 +1,4 @@
+//! The whole of Baton on a real cluster: chart, operator, relays, and clients outside.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod upgrade;
