@@ -76,7 +76,8 @@ fn rows() -> BTreeMap<String, (String, String)> {
 /// The fields of the schema, down to where a value begins.
 fn fields() -> BTreeSet<String> {
     let definition = baton_crds::definition().unwrap();
-    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let spec =
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     let mut fields = BTreeSet::new();
     collect("", spec, &mut fields);
     fields
@@ -152,7 +153,8 @@ fn a_change_takes_effect_when_the_page_says() {
 #[test]
 fn defaults_are_those_of_the_schema() {
     let definition = baton_crds::definition().unwrap();
-    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let spec =
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     for (field, (default, _)) in rows() {
         let schema = field.split('.').fold(spec, |schema, part| &schema["properties"][part]);
         let Some(expected) = schema.get("default") else { continue };
