@@ -185,6 +185,9 @@ impl Sim {
             "what is wanted again is un-drained before anything is taken: {:?}",
             made.actions
         );
+        for action in &made.actions {
+            self.check_stored(&snapshot, action);
+        }
         let mut steps = self.dies_after.take().unwrap_or(usize::MAX);
         if let Some(status) = made.status.as_deref() {
             if steps == 0 {
@@ -337,13 +340,24 @@ impl Sim {
             }
             Gone::Unused | Gone::Finished => {}
         }
-        if self.pool.deleted_at.is_none() {
-            let entry = self.status().drains.iter().find(|entry| entry.id == flag.id);
-            let stored = entry.is_some_and(|entry| {
-                matches!(entry.state, DrainState::Counted | DrainState::Unjudged)
-            });
-            assert!(stored, "the outcome of {} is stored before it goes\n{story}", seen.name);
+    }
+
+    /// A deletion rests on what was stored before the plan, not on what the plan itself will store.
+    fn check_stored(&self, snapshot: &Snapshot, action: &Action) {
+        let Action::DeletePod(pod, Gone::Drained | Gone::Expired | Gone::NotAcknowledged) = action
+        else {
+            return;
+        };
+        if snapshot.pool.deleted_at.is_some() {
+            return;
         }
+        let flag = self.find(pod).seen.flag.as_ref().map(|flag| flag.id.as_str());
+        let mut drains = snapshot.pool.status.drains.iter();
+        let stored = drains.any(|entry| {
+            Some(entry.id.as_str()) == flag
+                && matches!(entry.state, DrainState::Counted | DrainState::Unjudged)
+        });
+        assert!(stored, "{action}: its outcome is not stored yet\n{}", self.transcript);
     }
 
     fn find(&self, pod: &PodRef) -> &SimPod {
