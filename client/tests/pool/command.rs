@@ -208,7 +208,17 @@ async fn a_token_that_was_issued_opens_the_pool() {
     let files = Files::new(&fleet);
     let peer = fleet.client(2, &[0]).await;
     let secret = files.path("secret");
-    let issue = ["token", "issue", "--secret-file", &secret, "--pool", POOL, "--any-peer", "--group", "team"];
+    let issue = [
+        "token",
+        "issue",
+        "--secret-file",
+        &secret,
+        "--pool",
+        POOL,
+        "--any-peer",
+        "--group",
+        "team",
+    ];
     let issued = run(&issue).await;
     assert!(issued.status.success());
     let mut ping = baton(&[

@@ -13,6 +13,11 @@ async fn bytes_survive_a_handover_between_two_relays_under_a_live_transfer() {
     let fleet = Fleet::start(2).await;
     let (a, b) = (fleet.client(1, &[0, 1]).await, fleet.client(2, &[0, 1]).await);
     fleet.know(2).await;
+    // What the same takes where nothing moves.
+    let mut control = Transfer::start(&a, &b, Duration::ZERO).await;
+    datagrams(&a, &b, Duration::from_secs(2)).await;
+    control.more(2000).await;
+    println!("control: {:?}", control.finish().await);
     let mut transfer = Transfer::start(&a, &b, Duration::ZERO).await;
     transfer.more(2000).await;
     fleet.relays[0].set_flag(flag("drain", 20, Reason::Rollout));

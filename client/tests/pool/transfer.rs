@@ -18,7 +18,8 @@ pub(crate) struct Received {
 /// A transfer in both directions that goes on until it is told to end.
 pub(crate) struct Transfer {
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<Received>>,
+    readers: Vec<JoinHandle<Received>>,
+    writers: Vec<JoinHandle<()>>,
     pub(crate) progress: watch::Receiver<u64>,
 }
 
@@ -35,13 +36,13 @@ impl Transfer {
         let here = accepting.await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let (count, progress) = watch::channel(0);
-        let mut tasks = Vec::new();
+        let (mut readers, mut writers) = (Vec::new(), Vec::new());
         for (mut send, mut receive) in [there, here] {
             let (stopped, count) = (stopped.clone(), count.clone());
-            tokio::spawn(async move { write(&mut send, stopped, pause).await });
-            tasks.push(tokio::spawn(async move { read(&mut receive, &count).await }));
+            writers.push(tokio::spawn(async move { write(&mut send, stopped, pause).await }));
+            readers.push(tokio::spawn(async move { read(&mut receive, &count).await }));
         }
-        Self { stop, tasks, progress }
+        Self { stop, readers, writers, progress }
     }
 
     /// Waits until so many more blocks have come.
@@ -58,9 +59,12 @@ impl Transfer {
     pub(crate) async fn finish(self) -> Vec<Received> {
         self.stop.send_replace(true);
         let mut received = Vec::new();
-        for task in self.tasks {
+        for task in self.readers {
             received
                 .push(tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap());
+        }
+        for task in self.writers {
+            task.await.unwrap();
         }
         received
     }
