@@ -17,6 +17,7 @@ pub(crate) struct Received {
 
 /// A transfer in both directions that goes on until it is told to end.
 pub(crate) struct Transfer {
+    clients: [Client; 2],
     stop: watch::Sender<bool>,
     readers: Vec<JoinHandle<Received>>,
     writers: Vec<JoinHandle<()>>,
@@ -42,17 +43,17 @@ impl Transfer {
             writers.push(tokio::spawn(async move { write(&mut send, stopped, pause).await }));
             readers.push(tokio::spawn(async move { read(&mut receive, &count).await }));
         }
-        Self { stop, readers, writers, progress }
+        Self { clients: [from.clone(), to.clone()], stop, readers, writers, progress }
     }
 
     /// Waits until so many more blocks have come.
     pub(crate) async fn more(&mut self, blocks: u64) {
         let goal = *self.progress.borrow() + blocks;
         let more = self.progress.wait_for(|count| *count >= goal);
-        tokio::time::timeout(Duration::from_secs(30), more)
-            .await
-            .expect("the transfer goes on")
-            .unwrap();
+        if tokio::time::timeout(Duration::from_secs(30), more).await.is_err() {
+            let statuses = self.clients.each_ref().map(Client::status);
+            panic!("the transfer stands still at {}: {statuses:#?}", *self.progress.borrow());
+        }
     }
 
     /// Ends it: every block that was sent has come, in order, once.
