@@ -1,6 +1,7 @@
 //! A way to a relay that can be cut: what is sent vanishes, as with a machine that lost its power.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -50,10 +51,10 @@ async fn forward(front: Arc<UdpSocket>, relay: SocketAddr, cut: Arc<AtomicBool>,
     let mut buffer = vec![0; 65_536];
     loop {
         let Ok((length, client)) = front.recv_from(&mut buffer).await else { continue };
-        if !backs.contains_key(&client) {
+        if let Entry::Vacant(place) = backs.entry(client) {
             let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             back.connect(relay).await.unwrap();
-            backs.insert(client, back.clone());
+            place.insert(back.clone());
             tasks.spawn(answers(back, front.clone(), client, cut.clone(), widths.clone()));
         }
         if !cut.load(Ordering::Relaxed) && length <= widths[0].load(Ordering::Relaxed) {
