@@ -119,7 +119,7 @@ struct Inner {
 impl Client {
     /// Attaches to the pool of `config`. Must be called within a tokio runtime.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
-        let outer = Outer::new(&config.profile)?;
+        let outer = Outer::new(&config.profile, config.sockets.clone())?;
         let (routes, inbound) = (Arc::new(Routes::new()), Arc::new(Inbound::default()));
         let peers = Arc::new(Peers::default());
         let mut tasks = JoinSet::new();

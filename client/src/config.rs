@@ -7,6 +7,7 @@ use baton_protocol::attachment::Timing;
 
 use crate::identity::Identity;
 use crate::profile::Profile;
+use crate::transport::Sockets;
 
 /// How long [`Client::connect`](crate::Client::connect) tries, unless told otherwise.
 const ATTACH: Duration = Duration::from_secs(30);
@@ -24,6 +25,8 @@ pub struct ClientConfig {
     pub timing: Timing,
     /// How long `connect` tries before it gives up; none means for ever. A refusal that time cannot heal ends it at once.
     pub attach_timeout: Option<Duration>,
+    /// How it makes the sockets of its connections to relays.
+    pub sockets: Sockets,
 }
 
 impl ClientConfig {
@@ -35,6 +38,7 @@ impl ClientConfig {
             profile: Arc::new(profile),
             timing: Timing::default(),
             attach_timeout: Some(ATTACH),
+            sockets: Sockets::default(),
         }
     }
 
@@ -42,6 +46,13 @@ impl ClientConfig {
     #[must_use]
     pub fn move_delay(mut self, delay: Duration) -> Self {
         self.timing.move_delay = delay;
+        self
+    }
+
+    /// How it makes its sockets: bound to an interface, or in another network namespace.
+    #[must_use]
+    pub fn sockets(mut self, sockets: Sockets) -> Self {
+        self.sockets = sockets;
         self
     }
 

@@ -64,4 +64,4 @@ pub use crate::profile::{Profile, ProfileError, TokenSource};
 pub use crate::routes::{RouteState, TooManyRoutes};
 pub use crate::service::{Allow, ServiceName};
 pub use crate::status::Status;
-pub use crate::transport::TlsError;
+pub use crate::transport::{MakeSocket, Sockets, TlsError};

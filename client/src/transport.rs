@@ -60,6 +60,7 @@ pub(crate) fn provider() -> CryptoProvider {
 pub(crate) struct Outer {
     crypto: Arc<QuicClientConfig>,
     transport: Arc<TransportConfig>,
+    sockets: Sockets,
 }
 
 impl std::fmt::Debug for Outer {
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Outer {
 }
 
 impl Outer {
-    pub(crate) fn new(profile: &Profile) -> Result<Self, TlsError> {
+    pub(crate) fn new(profile: &Profile, sockets: Sockets) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in &profile.ca {
             roots.add(certificate.clone()).map_err(TlsError::Ca)?;
@@ -82,7 +83,7 @@ impl Outer {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let crypto =
             QuicClientConfig::try_from(tls).map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport()) })
+        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport()), sockets })
     }
 
     /// The settings for one connection, whose first packets go where `route` says, if anywhere.
@@ -117,17 +118,51 @@ fn transport() -> TransportConfig {
     transport
 }
 
-/// A socket of its own for one connection: another port is another flow, so a balancer may take it to another relay.
-pub(crate) fn endpoint(to: SocketAddr) -> std::io::Result<Endpoint> {
-    let local: SocketAddr = match to {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(local)?;
-    let mut config = EndpointConfig::default();
-    // The fixed bit tells QUIC packets from everything else that shares a relay's socket.
-    config.grease_quic_bit(false);
-    let runtime = quinn::default_runtime()
-        .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
-    Endpoint::new(config, None, socket, runtime)
+/// Makes the UDP socket of a connection to this address.
+pub type MakeSocket = dyn Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + Sync;
+
+/// How a client makes its sockets.
+#[derive(Clone)]
+pub struct Sockets(Arc<MakeSocket>);
+
+impl Sockets {
+    /// By this function. It is called for each connection; a socket of an earlier one must not come back, because another port
+    /// is another flow, which a balancer may take to another relay.
+    pub fn new(
+        make: impl Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl Default for Sockets {
+    /// On any local address.
+    fn default() -> Self {
+        Self::new(|to| {
+            let local: SocketAddr = match to {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            UdpSocket::bind(local)
+        })
+    }
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sockets")
+    }
+}
+
+impl Outer {
+    /// An endpoint with a socket of its own for one connection.
+    pub(crate) fn endpoint(&self, to: SocketAddr) -> std::io::Result<Endpoint> {
+        let socket = (self.sockets.0)(to)?;
+        let mut config = EndpointConfig::default();
+        // The fixed bit tells QUIC packets from everything else that shares a relay's socket.
+        config.grease_quic_bit(false);
+        let runtime = quinn::default_runtime()
+            .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
+        Endpoint::new(config, None, socket, runtime)
+    }
 }

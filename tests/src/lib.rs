@@ -4,6 +4,9 @@
 //!   on any other; waiting, diagnosing, breaking things.
 //! - [`outside`]: a machine outside the cluster, behind a router whose address can change.
 //! - [`flows`]: many UDP flows, and which pod answered each of them when.
+//! - [`fleet`]: a pool of real relays in this process, replaced one by one.
+//! - [`traffic`]: pairs of peers whose streams and datagrams know what they have lost.
+//! - [`helm`]: the real helm, built once from its Go module.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
 //! - [`figures`]: what a test measured, for people and for the documents.
 //!
@@ -12,8 +15,11 @@
 
 pub mod cluster;
 pub mod figures;
+pub mod fleet;
 pub mod flows;
+pub mod helm;
 pub mod images;
 pub mod outside;
 pub mod testpod;
+pub mod traffic;
 pub mod udp_proxy;

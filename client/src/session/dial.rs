@@ -18,7 +18,7 @@ use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use crate::class;
 use crate::identity::Identity;
 use crate::profile::Profile;
-use crate::transport::{self, Outer};
+use crate::transport::Outer;
 
 /// How much of the control stream is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -87,7 +87,7 @@ impl Dial {
     pub(crate) async fn dial(&self) -> Result<Box<Greeted>, DialError> {
         let address = self.resolve().await?;
         let endpoint =
-            transport::endpoint(address).map_err(|source| DialError::Socket { address, source })?;
+            self.outer.endpoint(address).map_err(|source| DialError::Socket { address, source })?;
         let failed = |source| DialError::Connection { address, source };
         let config = self.outer.client_config(self.route);
         let connecting = endpoint

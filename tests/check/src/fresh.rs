@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::command::Deadline;
 use crate::report::{Outcome, Recorded};
 
 /// How long the first run may take, from empty caches, and how long the second.
@@ -26,7 +27,7 @@ const KEPT: [&str; 9] = [
 ];
 
 /// Runs `make test` in a new clone twice, cold and warm.
-pub(crate) fn run(limit: Duration) -> anyhow::Result<Outcome> {
+pub(crate) fn run(deadline: Deadline) -> anyhow::Result<Outcome> {
     let scratch = tempfile::Builder::new().prefix("baton-fresh-").tempdir()?;
     let clone = scratch.path().join("baton");
     let status = Command::new("git").args(["clone", "--quiet", "."]).arg(&clone).status()?;
@@ -36,11 +37,10 @@ pub(crate) fn run(limit: Duration) -> anyhow::Result<Outcome> {
     let home = scratch.path().join("home");
     std::fs::create_dir(&home)?;
     let mut outcome = Outcome::default();
-    let started = Instant::now();
     for (what, budget) in [("cold", COLD), ("warm", WARM)] {
         let run = Instant::now();
-        let left = limit.saturating_sub(started.elapsed());
-        make_test(&clone, &home, left).with_context(|| format!("`make test`, {what}"))?;
+        make_test(&clone, &home, deadline.left())
+            .with_context(|| format!("`make test`, {what}"))?;
         let took = run.elapsed();
         if took > budget {
             bail!(

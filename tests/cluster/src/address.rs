@@ -105,9 +105,11 @@ impl From<NodeId> for String {
 pub struct Uplink(u8);
 
 impl Uplink {
-    /// Every uplink, in the order in which they are given out.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..CLIENTS_MAX).map(Self)
+    /// Every uplink, in the order in which they are tried: the one that was given out last comes last,
+    /// so that each rests for as long as possible before it is another client's.
+    pub fn all_after(last: Option<Self>) -> impl Iterator<Item = Self> {
+        let first = last.map_or(0, |last| last.0 + 1);
+        (0..CLIENTS_MAX).map(move |n| Self((first + n) % CLIENTS_MAX))
     }
 
     /// The gateway's address on this uplink.
@@ -157,8 +159,19 @@ mod tests {
     }
 
     #[test]
+    fn uplinks_go_round_and_the_last_one_comes_last() {
+        let all: Vec<Uplink> = Uplink::all_after(None).collect();
+        assert_eq!(all.len(), usize::from(CLIENTS_MAX));
+        for (n, &last) in all.iter().enumerate() {
+            let mut rotated = all.clone();
+            rotated.rotate_left(n + 1);
+            assert_eq!(Uplink::all_after(Some(last)).collect::<Vec<_>>(), rotated);
+        }
+    }
+
+    #[test]
     fn no_two_public_addresses_in_a_row_are_equal_and_none_is_the_gateway() {
-        for uplink in Uplink::all() {
+        for uplink in Uplink::all_after(None) {
             for n in 0..=u8::MAX {
                 assert_ne!(uplink.public(n), uplink.public(n.wrapping_add(1)));
                 assert_ne!(uplink.public(n), uplink.gateway());

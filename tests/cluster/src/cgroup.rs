@@ -1,8 +1,9 @@
 //! The nodes' control groups, on either version of the kernel's interface.
 //!
 //! Each node gets `/baton-cluster/<node>` in every hierarchy; the kubelet takes that for its root, and
-//! makes the pods' groups below. Nothing outside it is changed, but that on v2 the controllers which
-//! the kubelet needs are enabled for the root's children, as systemd itself does.
+//! makes the pods' groups below. Nothing outside it is changed, but that on v2 every controller that
+//! the kernel has is enabled for the root's children, and stays so: whether somebody else has come to
+//! need it meanwhile cannot be known.
 
 use std::fmt;
 use std::fs;

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use baton_cluster::address::NodeId;
-use baton_cluster::control::{Ask, Component, Connection, ProxyMode, Reply, Shape};
+use baton_cluster::control::{Ask, Component, Connection, ControlError, ProxyMode, Reply, Shape};
 use baton_cluster::kube_program::KubeProgram;
 use baton_cluster::node_init::{self, Act, Daemon, NodeSpec};
 use baton_cluster::{names, preflight, run, supervisor};
@@ -18,9 +18,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::up::{self, Up};
 
+/// The exit status that says that no cluster is up, for scripts; any other failure is 1.
+const NOT_UP: u8 = 3;
+
 /// A real Kubernetes cluster in namespaces of this machine, with faults on order.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 3 if no cluster is up, 1 for any other failure."
+)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -172,7 +179,10 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             // The supervisor's standard error may lead to nobody any more.
             let _ = writeln!(std::io::stderr(), "baton-cluster: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(ControlError::NotUp) => ExitCode::from(NOT_UP),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -265,11 +275,16 @@ async fn status(json: bool) -> anyhow::Result<()> {
 
 async fn env() -> anyhow::Result<()> {
     let status = Connection::open().await?.status().await?;
-    print(&format!("export KUBECONFIG={}", status.kubeconfig.display()));
+    print(&format!("export KUBECONFIG={}", quoted(&status.kubeconfig)));
     // What kubectl remembers of this cluster goes with it.
-    print(&format!("export KUBECACHEDIR={}", names::kubectl_cache().display()));
-    print(&format!("export PATH={}:$PATH", status.programs.display()));
+    print(&format!("export KUBECACHEDIR={}", quoted(&names::kubectl_cache())));
+    print(&format!("export PATH={}:\"$PATH\"", quoted(&status.programs)));
     Ok(())
+}
+
+/// A path as one word of a shell command, whatever is in it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 async fn node_exec(node: NodeId, command: &[OsString]) -> anyhow::Result<()> {
@@ -288,18 +303,18 @@ fn exec(enter: &[OsString], command: &[OsString]) -> anyhow::Result<()> {
 }
 
 async fn supervise(shape: &str) -> anyhow::Result<()> {
+    // A session of its own: neither Ctrl-C in the user's terminal nor its closing reaches it.
+    rustix::process::setsid().context("a session of its own")?;
     let shape = serde_json::from_str(shape).context("not a shape")?;
     let machine = preflight::check()?;
     let programs = KubeProgram::get(|_| {}).await?;
-    // A session of its own: a Ctrl-C in the user's terminal does not reach it.
-    let _ = rustix::process::setsid();
     std::env::set_current_dir("/")?;
     supervisor::main(shape, machine, programs).await
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 fn print(line: &str) {
-    println!("{line}");
+    // A reader that has seen enough, such as `head`, is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[cfg(test)]
@@ -307,6 +322,15 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_path_as_it_was() {
+        for path in ["/plain", "/with space", "/it's $HOME `id` \"x\" \\ *", "/new\nline"] {
+            let script = format!("printf %s {}", quoted(Path::new(path)));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

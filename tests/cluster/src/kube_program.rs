@@ -6,13 +6,15 @@
 //! that a second build is a look-up.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
@@ -100,6 +102,8 @@ pub struct KubeProgram {
     pub folder: PathBuf,
     /// The Kubernetes version, such as `v1.35.4`.
     pub version: String,
+    /// Keeps the folder from being removed as an old build.
+    _in_use: Arc<File>,
 }
 
 impl KubeProgram {
@@ -118,23 +122,23 @@ impl KubeProgram {
 
         let cache = cache_dir().join("kube");
         let folder = cache.join(hash(module, &go)?);
-        if folder.join("complete").exists() {
-            return Ok(Self { folder, version });
+        if let Some(in_use) = hold_complete(&folder)? {
+            return Ok(Self { folder, version, _in_use: in_use.into() });
         }
         say(&format!("building Kubernetes {version} with {go}, once (5 minutes on two cores)"));
         fs::create_dir_all(&cache).at(&cache)?;
         let build = tempfile::Builder::new().prefix(".building-").tempdir_in(&cache).at(&cache)?;
+        let mut in_use = hold(build.path()).at(build.path())?;
         compile(module, &version, build.path(), &mut say).await?;
         let build = build.keep();
-        match fs::rename(&build, &folder) {
-            // Somebody else built the same at the same time: theirs is as good.
-            Err(_) if folder.join("complete").exists() => {
-                fs::remove_dir_all(&build).at(&build)?;
-            }
-            renamed => renamed.at(&folder)?,
+        if let Err(error) = fs::rename(&build, &folder) {
+            // Somebody else may have built the same at the same time: theirs is as good.
+            let Some(theirs) = hold_complete(&folder)? else { return Err(error).at(&folder) };
+            in_use = theirs;
+            fs::remove_dir_all(&build).at(&build)?;
         }
         remove_old_builds(&cache, &folder);
-        Ok(Self { folder, version })
+        Ok(Self { folder, version, _in_use: in_use.into() })
     }
 
     /// The path of a component.
@@ -185,7 +189,9 @@ fn numbers(version: &str) -> Vec<u32> {
         .collect()
 }
 
-fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+/// The version that a `go.mod` requires of a module.
+#[must_use]
+pub fn requirement<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some(module)).then(|| words.next()).flatten()
@@ -216,7 +222,7 @@ async fn compile(
     say: &mut impl FnMut(&str),
 ) -> Result<(), BuildError> {
     let log = cache_dir().join("kube-build.log");
-    let log_file = fs::File::create(&log).at(&log)?;
+    let log_file = File::create(&log).at(&log)?;
     for (package, program) in [(".", "kube"), ("./pause", "pause")] {
         let mut child = Command::new("go")
             .current_dir(module)
@@ -277,26 +283,51 @@ fn linker_flags(version: &str) -> OsString {
 }
 
 /// The last lines of a log.
-pub(crate) fn tail(log: &Path, lines: usize) -> String {
+#[must_use]
+pub fn tail(log: &Path, lines: usize) -> String {
     let content = fs::read(log).unwrap_or_default();
     let content = String::from_utf8_lossy(&content);
     let all: Vec<&str> = content.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-/// Keeps the cache from growing for ever. What cannot be removed is left: it costs only disk.
-fn remove_old_builds(cache: &Path, current: &Path) {
-    let mut old: Vec<_> = fs::read_dir(cache)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path() != current && entry.path().join("complete").exists())
+/// Says that a build is in use, until what is returned is dropped or the process ends.
+fn hold(build: &Path) -> io::Result<File> {
+    let folder = File::open(build)?;
+    flock(&folder, FlockOperation::LockShared)?;
+    Ok(folder)
+}
+
+/// Holds a build, if it is there and complete.
+fn hold_complete(build: &Path) -> Result<Option<File>, BuildError> {
+    let complete = || build.join("complete").exists();
+    if !complete() {
+        return Ok(None);
+    }
+    let in_use = hold(build).at(build)?;
+    // Or was it just being removed?
+    Ok(complete().then_some(in_use))
+}
+
+/// Keeps the cache from growing for ever. What is in use stays, as does what cannot be removed: it
+/// costs only disk.
+pub fn remove_old_builds(cache: &Path, current: &Path) {
+    let others = fs::read_dir(cache).into_iter().flatten().flatten();
+    let others = others.filter(|entry| entry.path() != current);
+    let (mut old, abandoned): (Vec<_>, Vec<_>) = others
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
+        .partition(|(_, folder)| folder.join("complete").exists());
     old.sort();
     old.truncate(old.len().saturating_sub(OLD_BUILDS_KEPT));
-    for (_, folder) in old {
-        let _ = fs::remove_dir_all(folder);
+    for (_, folder) in old.into_iter().chain(abandoned) {
+        remove_unused(&folder);
+    }
+}
+
+fn remove_unused(build: &Path) {
+    let Ok(folder) = File::open(build) else { return };
+    if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = fs::remove_dir_all(build);
     }
 }
 
@@ -334,20 +365,29 @@ mod tests {
     }
 
     #[test]
-    fn old_builds_go_but_the_newest_of_them() {
+    fn old_builds_go_but_the_newest_of_them_and_what_is_in_use() {
         let scratch = tempfile::tempdir().unwrap();
         let make = |name: &str, age: u64| {
             let folder = scratch.path().join(name);
             fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("complete"), "").unwrap();
+            if !name.starts_with(".building-") {
+                fs::write(folder.join("complete"), "").unwrap();
+            }
             let when = std::time::SystemTime::now() - Duration::from_secs(age);
-            fs::File::open(&folder).unwrap().set_modified(when).unwrap();
+            File::open(&folder).unwrap().set_modified(when).unwrap();
             folder
         };
         let current = make("current", 500);
         let oldest = make("oldest", 300);
         let newer = make("newer", 100);
+        let used = make("used", 400);
+        let _in_use = hold_complete(&used).unwrap().unwrap();
+        let abandoned = make(".building-a", 10);
+        let building = make(".building-b", 10);
+        let _is_building = hold(&building).unwrap();
         remove_old_builds(scratch.path(), &current);
-        assert!(current.exists() && newer.exists() && !oldest.exists());
+        assert!(current.exists() && newer.exists() && used.exists() && building.exists());
+        assert!(!oldest.exists() && !abandoned.exists());
+        assert!(hold_complete(&building).unwrap().is_none());
     }
 }

@@ -120,8 +120,7 @@ impl fmt::Display for Leftovers {
     }
 }
 
-/// Kills the processes and waits until they are gone. Zombies count as gone: their parent is alive,
-/// outside the cluster, and will reap them or not.
+/// Kills the processes and waits until they are gone.
 async fn kill(processes: &BTreeSet<i32>) -> Result<(), LeftoversError> {
     for &process in processes {
         let Some(pid) = Pid::from_raw(process) else { continue };
@@ -147,7 +146,10 @@ async fn kill(processes: &BTreeSet<i32>) -> Result<(), LeftoversError> {
     }
 }
 
-fn is_running(process: i32) -> bool {
+/// Is there a process of this number? A zombie is none: it has ended, and waits for a parent that may
+/// never look.
+#[must_use]
+pub fn is_running(process: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
     // proc_pid_stat(5): the state follows the command in parentheses, which may hold anything.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -180,4 +182,27 @@ fn processes_in(namespaces: &BTreeSet<String>) -> BTreeSet<i32> {
                 .is_ok_and(|metadata| inodes.contains(&metadata.ino()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_nobody_reaps_does_not_run() {
+        assert!(is_running(i32::try_from(std::process::id()).unwrap()));
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let id = i32::try_from(child.id()).unwrap();
+        assert!(is_running(id));
+        child.kill().unwrap();
+        let started = std::time::Instant::now();
+        while is_running(id) {
+            assert!(started.elapsed() < DEATH_DEADLINE, "it still counts as running");
+            std::thread::sleep(DEATH_POLL);
+        }
+        assert!(std::path::Path::new(&format!("/proc/{id}")).exists(), "it is still a zombie");
+        child.wait().unwrap();
+        assert!(!is_running(id));
+    }
 }

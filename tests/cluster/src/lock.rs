@@ -42,6 +42,18 @@ impl StateLock {
         }
     }
 
+    /// Does somebody hold the lock on `path`? Looking takes it for a moment, with others who look.
+    pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
+        let folder = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        match flock(&folder, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            locked => Ok(locked.map(|()| false)?),
+        }
+    }
+
     /// Removes the folder and what is in it; the lock ends with it.
     pub(crate) fn remove(self) -> io::Result<()> {
         fs::remove_dir_all(&self.path)
@@ -56,9 +68,12 @@ mod tests {
     fn one_holder_at_a_time() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("state");
+        assert!(!StateLock::is_held(&path).unwrap() && !path.exists());
         let first = StateLock::take(&path).unwrap().unwrap();
         assert!(StateLock::take(&path).unwrap().is_none());
+        assert!(StateLock::is_held(&path).unwrap());
         drop(first);
+        assert!(!StateLock::is_held(&path).unwrap());
         assert!(StateLock::take(&path).unwrap().is_some());
     }
 

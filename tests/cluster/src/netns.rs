@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
 use crate::names;
@@ -58,12 +58,6 @@ impl NetNs {
             io::Error::new(e.kind(), format!("cannot enter network namespace {name}: {e}"))
         })?;
         Ok(Self { name: name.to_owned(), orders: Some(orders), thread: Some(thread) })
-    }
-
-    /// The namespace's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Does `job` in the namespace. It must not block for long: orders are served one by one.
@@ -114,21 +108,6 @@ impl NetNs {
             )
             .await?;
         socket.connect(address).await
-    }
-
-    /// A TCP listener on `address` in the namespace.
-    ///
-    /// # Errors
-    /// As `bind(2)`.
-    pub async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        TcpListener::from_std(
-            self.within(move || {
-                let listener = std::net::TcpListener::bind(address)?;
-                listener.set_nonblocking(true)?;
-                Ok(listener)
-            })
-            .await?,
-        )
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cgroup::{CgroupError, Cgroups};
 use crate::run;
 
-/// The programs that are run, the Debian package that has each, and what it is for.
+/// The programs that are run, and the Debian package that has each.
 const PROGRAMS: [(&str, &str); 11] = [
     ("conntrack", "conntrack"),
     ("containerd", "containerd"),

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use baton_cluster::control::{Ask, ClusterStatus, Connection, ControlError, Shape
 use baton_cluster::kube_program::KubeProgram;
 use baton_cluster::leftovers::{self, Leftovers};
 use baton_cluster::preflight::{self, Machine, PreflightError};
-use baton_cluster::supervisor::{DETACH, Event};
+use baton_cluster::supervisor::{self, DETACH, Event};
 use baton_cluster::{names, run};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -48,12 +47,22 @@ impl Up {
                     say("to use it from this shell: eval \"$(make -s cluster-env)\"");
                     return self.let_go(supervisor).await;
                 }
-                Started::Locked(holder) if waiting_since.elapsed() > self.wait => {
-                    let who = holder.map(|id| format!(" (process {id})")).unwrap_or_default();
-                    bail!("another cluster is starting or ending{who}; only one can be up");
-                }
                 // Somebody else's `up` or `down` is at work: see what comes of it.
-                Started::Locked(_) => tokio::time::sleep(LOCK_POLL).await,
+                Started::Locked(holder) => self.wait_for_the_other(holder, waiting_since).await?,
+            }
+        }
+    }
+
+    /// Waits until a cluster is up or the lock is free, which is tried at least once more.
+    async fn wait_for_the_other(&self, holder: Option<u32>, since: Instant) -> anyhow::Result<()> {
+        loop {
+            if since.elapsed() > self.wait {
+                let who = holder.map(|id| format!(" (process {id})")).unwrap_or_default();
+                bail!("another cluster is starting or ending{who}; only one can be up");
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+            if Connection::open().await.is_ok() || !supervisor::is_locked()? {
+                return Ok(());
             }
         }
     }
@@ -88,7 +97,6 @@ impl Up {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .context("cannot start the supervisor")?;
         let events = supervisor.stdout.take().context("the supervisor has no output")?;
@@ -97,8 +105,15 @@ impl Up {
             match serde_json::from_str(&line).with_context(|| line.clone())? {
                 Event::Step(step) => say(&step),
                 Event::Ready => return Ok(Started::Up(supervisor)),
-                Event::Locked(holder) => return Ok(Started::Locked(holder)),
-                Event::Failed(why) => bail!("the cluster did not come up: {why}"),
+                Event::Locked(holder) => {
+                    supervisor.wait().await?;
+                    return Ok(Started::Locked(holder));
+                }
+                Event::Failed(why) => {
+                    // It removes what it made: whoever hears of the failure may try again at once.
+                    supervisor.wait().await?;
+                    bail!("the cluster did not come up: {why}")
+                }
             }
         }
         let output = supervisor.wait_with_output().await?;
@@ -169,16 +184,18 @@ async fn status() -> Result<ClusterStatus, ControlError> {
 }
 
 /// Asks the supervisor to end the cluster; returns its process once that is done.
-async fn end() -> Result<u32, ControlError> {
+async fn end() -> Result<i32, ControlError> {
     let mut connection = Connection::open().await?;
-    let supervisor = connection.status().await?.supervisor;
+    // Not by its status, which waits for an API server that may be frozen.
+    let supervisor = connection.supervisor()?;
     connection.ask_for_good(Ask::Down).await?;
     Ok(supervisor)
 }
 
-async fn wait_for_end(process: u32) -> anyhow::Result<()> {
+async fn wait_for_end(process: i32) -> anyhow::Result<()> {
     let started = Instant::now();
-    while Path::new(&format!("/proc/{process}")).exists() {
+    // It is our caller's child, or nobody's who reaps.
+    while leftovers::is_running(process) {
         if started.elapsed() > EXIT_DEADLINE {
             bail!("the supervisor (process {process}) does not end");
         }

@@ -57,6 +57,13 @@ fn up_and_down_twice() {
     assert!(took < WARM_DEADLINE, "a warm start took {took:?}");
     figure("warm start with three nodes Ready, s", format!("{:.1}", took.as_secs_f64()));
 
+    assert_eq!(session_of(&supervisor()), supervisor(), "a closed terminal does not reach it");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = common::command(&["status"]).stdout(writer).status().unwrap();
+    assert!(status.success(), "a reader that has seen enough: {status}");
+
     let second = tool(&["up"]);
     assert!(second.success && second.said.contains("already up"), "{}", second.said);
     let other = tool(&["up", "--nodes", "2"]);
@@ -147,9 +154,18 @@ fn start_and_read(lines: usize) -> (Child, String) {
     (up, last)
 }
 
+fn supervisor() -> String {
+    std::fs::read_to_string(names::state_dir().join("supervisor.pid")).unwrap()
+}
+
+fn session_of(process: &str) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // proc_pid_stat(5): state, parent, group and session follow the command.
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned()
+}
+
 fn kill_supervisor() {
-    let file = names::state_dir().join("supervisor.pid");
-    let process = std::fs::read_to_string(file).unwrap();
+    let process = supervisor();
     assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
     let started = Instant::now();
     // Its parent may be this test, which does not reap it: a zombie is gone too.

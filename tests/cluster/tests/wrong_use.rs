@@ -5,9 +5,9 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use baton_cluster::cgroup::Cgroups;
 use baton_cluster::leftovers::Leftovers;
@@ -52,20 +52,27 @@ fn without_a_cluster() {
         &["client", "add", "a"],
         &["node-exec", "n1", "--", "true"],
     ] {
-        assert_refused(&tool(arguments), &["no cluster is up", "make cluster-up"]);
+        let refused = tool(arguments);
+        assert_refused(&refused, &["no cluster is up", "make cluster-up"]);
+        assert_eq!(refused.status, Some(3), "for scripts");
     }
 }
 
 #[test]
 fn without_root() {
+    assert_refused(&as_nobody(&["up"]), &["root"]);
+}
+
+/// Runs the command as a user without rights.
+fn as_nobody(arguments: &[&str]) -> Ran {
     let scratch = tempfile::tempdir().unwrap();
     // Somewhere that everybody can read.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = scratch.path().join("baton-cluster");
     fs::copy(env!("CARGO_BIN_EXE_baton-cluster"), &copy).unwrap();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).arg("up");
-    assert_refused(&ran(&mut command), &["root"]);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(arguments);
+    ran(&mut command)
 }
 
 #[test]
@@ -76,14 +83,24 @@ fn with_packages_missing() {
 
 #[test]
 fn with_a_go_that_is_missing_or_too_old() {
-    let path = std::env::var("PATH").unwrap();
-    let without_go: Vec<&str> =
-        path.split(':').filter(|folder| !Path::new(folder).join("go").exists()).collect();
-    let refused = ran(command(&["up"]).env("PATH", without_go.join(":")));
+    let without_go = all_programs_but("go");
+    let refused = ran(command(&["up"]).env("PATH", without_go.path()));
     assert_refused(&refused, &["Go is not installed", "1.25"]);
 
     let (_scratch, path) = path_with("go", "echo go1.19.8");
     assert_refused(&ran(command(&["up"]).env("PATH", path)), &["go1.19.8", "too old", "1.25"]);
+}
+
+/// A folder with a link to every program on the `PATH` but this one, which may lie among others.
+fn all_programs_but(left_out: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let folders = std::env::split_paths(&path).filter_map(|folder| fs::read_dir(folder).ok());
+    for program in folders.flatten().flatten().filter(|program| program.file_name() != left_out) {
+        // A second one of a name is hidden by the first, as on the `PATH`.
+        let _ = symlink(program.path(), folder.path().join(program.file_name()));
+    }
+    folder
 }
 
 /// A `PATH` on which this program comes first, for as long as the folder exists.
@@ -118,6 +135,12 @@ fn with_the_port_taken_or_the_lock_or_a_daemon_that_ends() {
 
     let state = baton_cluster::names::state_dir();
     fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    for verb in ["status", "down"] {
+        let started = Instant::now();
+        assert_refused(&as_nobody(&[verb]), &["run it as root"]);
+        assert!(started.elapsed() < Duration::from_secs(5), "{verb} says so at once");
+    }
     // As another supervisor would: the lock is free when this child's input ends.
     let mut holder = Command::new("flock")
         .arg(&state)

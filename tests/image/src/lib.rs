@@ -6,7 +6,8 @@
 //! `ctr images import`, `docker load`, `kind load image-archive` and `skopeo copy`.
 //!
 //! The archive depends on the binary's bytes and on nothing else: no clock, no user, no path. Two
-//! people who build the same commit can compare digests.
+//! people who build the same commit with the same compiler and the same C library, which is linked in,
+//! can compare digests.
 
 mod archive;
 mod binary;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// How often the file is read. The measured way of an annotation into a file takes 30 to 130 ms, so
+/// How often the file is read. The way of an annotation into a file takes a tenth to half a second, so
 /// this is fine enough to see its shape.
 const POLL: Duration = Duration::from_millis(10);
 

@@ -5,7 +5,8 @@ use std::fs;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
 const LABEL: &str = "baton.dev/test-process";
@@ -21,6 +22,13 @@ pub(super) fn owner_label() -> (String, String) {
 pub(super) async fn sweep_once(client: &Client) {
     static SWEPT: OnceCell<()> = OnceCell::const_new();
     SWEPT.get_or_init(|| sweep(client)).await;
+}
+
+/// Lets a namespace stay when its owner is dead.
+pub(super) async fn keep(client: &Client, name: &str) -> kube::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let ownerless = json!({"metadata": {"labels": {LABEL: null}}});
+    namespaces.patch(name, &PatchParams::default(), &Patch::Merge(ownerless)).await.map(drop)
 }
 
 async fn sweep(client: &Client) {

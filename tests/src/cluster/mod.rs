@@ -1,15 +1,16 @@
 //! Tests on a Kubernetes cluster, each in a namespace of its own.
 //!
 //! The cluster is this repository's (`baton-cluster`), brought up if it is not; with
-//! `CLUSTER=existing` it is the one that the kubeconfig names, and what needs access to its nodes is
-//! left out, and says so. With `KEEP=1` a failed test's namespace stays.
+//! `CLUSTER=existing` it is the one that the kubeconfig names, and what needs access to its nodes, or
+//! our load balancer, is left out, and says so. With `KEEP=1` a failed test's namespace stays.
 
 mod diagnosis;
 mod faults;
 mod leftovers;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::Stdio;
@@ -20,24 +21,29 @@ use futures::FutureExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, PostParams};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ObjectMeta;
 use kube::{Client, Config, Resource};
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
-use tokio::sync::{OnceCell, RwLock};
+use tokio::sync::{Mutex, OnceCell, RwLock};
 use tokio::time::{Instant, sleep, timeout};
+use tower::timeout::TimeoutLayer;
 
 pub use self::faults::Faults;
-pub use self::wait::{DEADLINE, is_ready, ready_pods, wait_for, wait_gone};
+pub use self::wait::{DEADLINE, is_ready, ready_pods, takes_pods, wait_for, wait_gone};
 use crate::figures;
 use crate::images::BuiltImage;
 
 /// Tests side by side share the cluster; one that breaks something has it for itself.
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 
-/// How long a request to the API server may take.
+/// How long the API server may take to begin its answer to a request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a diagnosis may take, with everything that does not answer.
+const DIAGNOSIS_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Which cluster is tested?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,36 +125,34 @@ pub async fn breaking_test(
     ensure_up().await;
     // What it breaks is mended when this goes, however the test ends.
     let mut faults = Faults::open().await;
-    run(name, async |namespace: &TestNamespace| body(namespace, &mut faults).await).await;
-    faults.mend().await;
+    let namespace = TestNamespace::create(name).await;
+    let result = caught(body(&namespace, &mut faults)).await;
+    // First of all: a diagnosis needs an API server, and the next test a whole cluster.
+    let mended = caught(faults.mend()).await;
+    namespace.end(result.and(mended)).await;
     drop(alone);
 }
 
 fn is_left_out(name: &str, why: &str) -> bool {
     let left_out = Kind::from_env() == Kind::Existing;
     if left_out {
-        figures::left_out(name, &format!("needs access to the nodes and their network: {why}"));
+        figures::left_out(name, &format!("needs our own cluster: {why}"));
     }
     left_out
 }
 
 async fn run(name: &str, body: impl AsyncFnOnce(&TestNamespace)) {
     let namespace = TestNamespace::create(name).await;
-    let result = AssertUnwindSafe(body(&namespace)).catch_unwind().await;
-    let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
-    if result.is_err() {
-        eprintln!("{}", diagnosis::of(&namespace).await);
-        if keep {
-            eprintln!("kept: kubectl --namespace {} get all", namespace.name);
-        }
-    }
-    if result.is_ok() || !keep {
-        namespace.delete().await;
-    }
-    if let Err(panic) = result {
-        resume_unwind(panic);
-    }
+    let result = caught(body(&namespace)).await;
+    namespace.end(result).await;
 }
+
+/// A panic as an error, so that there is something to do after it.
+async fn caught(body: impl Future<Output = ()>) -> Result<(), Panic> {
+    AssertUnwindSafe(body).catch_unwind().await
+}
+
+type Panic = Box<dyn Any + Send>;
 
 impl TestNamespace {
     async fn create(test: &str) -> Self {
@@ -179,6 +183,25 @@ impl TestNamespace {
         created
     }
 
+    /// Says what is in it where the test panicked, removes it, and lets the panic go on.
+    async fn end(&self, result: Result<(), Panic>) {
+        let Err(panic) = result else { return self.delete().await };
+        match timeout(DIAGNOSIS_DEADLINE, diagnosis::of(self)).await {
+            Ok(said) => eprintln!("{said}"),
+            Err(_) => eprintln!("no diagnosis within {DIAGNOSIS_DEADLINE:?}"),
+        }
+        if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
+            let kept = leftovers::keep(&self.client, &self.name).await;
+            eprintln!("kept: kubectl --namespace {} get all", self.name);
+            if let Err(error) = kept {
+                eprintln!("but only until the next test runs: {error}");
+            }
+        } else {
+            self.delete().await;
+        }
+        resume_unwind(panic);
+    }
+
     /// Not waited for: pods go with their grace, and no test uses the name again.
     async fn delete(&self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -197,12 +220,6 @@ impl TestNamespace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The test's name.
-    #[must_use]
-    pub fn test_name(&self) -> &str {
-        &self.test
     }
 
     /// A client with the administrator's rights.
@@ -231,8 +248,7 @@ impl TestNamespace {
     /// Posts to a path of the API server and expects success.
     pub(crate) async fn post(&self, path: &str) {
         let request = http::Request::post(path).body(Vec::new()).expect("a path");
-        let sent = timeout(REQUEST_DEADLINE, self.client.request_text(request)).await;
-        let answer = sent.unwrap_or_else(|_| panic!("POST {path}: no answer"));
+        let answer = self.client.request_text(request).await;
         answer.unwrap_or_else(|error| panic!("POST {path}: {error}"));
     }
 }
@@ -245,9 +261,13 @@ impl TestNamespace {
 /// # Panics
 /// When that fails.
 pub async fn load_image(image: &BuiltImage) {
-    static LOADED: OnceCell<()> = OnceCell::const_new();
-    // There is one image so far; a set of names would serve for more.
-    LOADED.get_or_init(|| load(image)).await;
+    static LOADED: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
+    // Held meanwhile: who else wants the image needs it loaded, not being loaded.
+    let mut loaded = LOADED.lock().await;
+    if !loaded.contains(&image.name) {
+        load(image).await;
+        loaded.insert(image.name.clone());
+    }
 }
 
 async fn load(image: &BuiltImage) {
@@ -287,7 +307,10 @@ async fn client() -> Client {
     };
     let config =
         config.expect("CLUSTER=existing needs a kubeconfig (KUBECONFIG, or ~/.kube/config)");
-    Client::try_from(config).expect("a client of that kubeconfig")
+    let client = ClientBuilder::try_from(config).expect("a client of that kubeconfig");
+    // Up to the head of an answer, so that watches and logs may go on: a frozen API server takes
+    // requests, and would hold a test up for ever.
+    client.with_layer(&TimeoutLayer::new(REQUEST_DEADLINE)).build()
 }
 
 /// Brings our cluster up where it is not: then it stays up after the test.

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Resource, ResourceExt as _};
@@ -156,4 +156,31 @@ pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Does it take pods that tolerate nothing? A node of the control plane often does not.
+#[must_use]
+pub fn takes_pods(node: &Node) -> bool {
+    let Some(spec) = &node.spec else { return true };
+    let repels = |taint: &Taint| taint.effect != "PreferNoSchedule";
+    !spec.unschedulable.unwrap_or_default() && !spec.taints.iter().flatten().any(repels)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_repels_pods_takes_none() {
+        let takes =
+            |spec: Value| takes_pods(&serde_json::from_value(json!({"spec": spec})).unwrap());
+        let taint = |effect: &str| json!({"taints": [{"key": "k", "effect": effect}]});
+        assert!(takes(json!({})));
+        assert!(takes(taint("PreferNoSchedule")));
+        assert!(!takes(taint("NoSchedule")));
+        assert!(!takes(taint("NoExecute")));
+        assert!(!takes(json!({"unschedulable": true})));
+    }
 }

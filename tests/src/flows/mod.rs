@@ -2,6 +2,7 @@
 
 mod history;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -140,6 +141,9 @@ impl<'a> Echo<'a> {
     }
 }
 
+/// After this long without any answer, none will come.
+const LATEST_ANSWER: Duration = Duration::from_secs(1);
+
 /// A flow that asks only when it is told to.
 #[derive(Debug)]
 pub struct Probe {
@@ -191,6 +195,34 @@ impl Probe {
         timeout(patience, answered).await.ok()
     }
 
+    /// Asks this many times, a few milliseconds apart, and returns how many questions were answered,
+    /// however late: what is slow is not lost.
+    pub async fn count_answers(&mut self, questions: u64) -> u64 {
+        let first = self.asked;
+        self.asked += questions;
+        let mut unasked = first..self.asked;
+        let mut unanswered: BTreeSet<u64> = unasked.clone().collect();
+        let mut tick = interval(Duration::from_millis(5));
+        let mut buffer = [0; 256];
+        loop {
+            tokio::select! {
+                _ = tick.tick(), if !unasked.is_empty() => {
+                    if let Some(number) = unasked.next() {
+                        let _ = self.socket.send(&number.to_be_bytes()).await;
+                    }
+                }
+                received = self.socket.recv(&mut buffer) => {
+                    if let Some(echo) = received.ok().and_then(|l| Echo::parse(&buffer[..l])) {
+                        unanswered.remove(&echo.number);
+                    }
+                }
+                () = sleep(LATEST_ANSWER), if unasked.is_empty() => {
+                    return questions - unanswered.len() as u64;
+                }
+            }
+        }
+    }
+
     /// Asks until there is an answer.
     ///
     /// # Panics
@@ -232,6 +264,29 @@ pub async fn until_new_flow_reaches(outside: &Outside, target: SocketAddr, wante
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn late_answers_count_and_missing_ones_do_not() {
+        let pod = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(pod.local_addr().unwrap()).await.unwrap();
+        let answering = tokio::spawn(async move {
+            let mut buffer = [0; 8];
+            for number in 0_u64.. {
+                let (length, from) = pod.recv_from(&mut buffer).await.unwrap();
+                let echo = [&buffer[..length], b" pod 10.0.0.1:1"].concat();
+                // Every third is lost; the rest comes late, and twice.
+                if number % 3 != 0 {
+                    sleep(Duration::from_millis(10)).await;
+                    pod.send_to(&echo, from).await.unwrap();
+                    pod.send_to(&echo, from).await.unwrap();
+                }
+            }
+        });
+        let mut probe = Probe { socket, asked: 7 };
+        assert_eq!(probe.count_answers(30).await, 20);
+        answering.abort();
+    }
 
     #[test]
     fn an_echo_is_what_the_pod_writes() {

@@ -6,6 +6,7 @@
 mod link;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,8 +68,9 @@ impl UdpProxy {
         let address = SocketAddr::from(([127, 0, 0, 1], front.local_addr()?.port()));
         let mut task = JoinSet::new();
         task.spawn(async move {
-            // A closed socket ends the proxy, and with it what uses it.
-            let _ = run(Arc::new(front), outside, server, conditions, seed).await;
+            // Nobody waits for it: what goes through it falls silent, and this says why.
+            let Err(error) = run(Arc::new(front), outside, server, conditions, seed).await;
+            eprintln!("the UDP proxy at {address} ended: {error}");
         });
         Ok(Self { address, _task: task })
     }
@@ -86,7 +88,7 @@ async fn run(
     server: SocketAddr,
     conditions: Both,
     seed: u64,
-) -> io::Result<()> {
+) -> io::Result<Infallible> {
     let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM_MAX];

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_cluster::control::{Ask, Connection, Reply};
+use baton_cluster::names;
+use baton_cluster::netns::NetNs;
+use baton_cluster::run::run;
 use baton_tests::cluster;
 use baton_tests::figures::Spread;
 use baton_tests::flows::Probe;
@@ -51,8 +55,29 @@ async fn a_rebinding_changes_the_port_and_a_move_the_address_that_the_pod_sees()
 }
 
 #[tokio::test]
+async fn a_client_that_is_removed_is_gone_at_once_whoever_still_looks_into_it() {
+    cluster::test_on_ours("removed_client", WHY, async |_| {
+        let mut connection = Connection::open().await.unwrap();
+        let client = || format!("removed-{}", std::process::id());
+        for _ in 0..5 {
+            let added = connection.ask(Ask::AddClient { client: client() }).await.unwrap();
+            let Reply::Client { public } = added else { panic!("{added:?}") };
+            // Keeps the router's namespace alive, and the cables in it.
+            let _inside = NetNs::open(&names::router_namespace(&client())).unwrap();
+            let uplink = format!("uplink{}", public.octets()[2]);
+            let network = names::network_namespace();
+            let show = ["-n", &network, "link", "show", &uplink];
+            run("ip", show).await.unwrap();
+            connection.ask(Ask::RemoveClient { client: client() }).await.unwrap();
+            run("ip", show).await.unwrap_err();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_lossy_link_loses_what_was_asked_for_in_each_direction() {
-    const ASKED: u32 = 600;
+    const ASKED: u64 = 600;
     cluster::test_on_ours("loss", WHY, async |namespace| {
         stage::pods(namespace, &NODES[..1]).await;
         let target = stage::balanced_service(namespace).await;
@@ -61,12 +86,7 @@ async fn a_lossy_link_loses_what_was_asked_for_in_each_direction() {
         flow.ask().await;
         // 20 % each way: 36 % of the round trips.
         outside.lose(200).await;
-        let mut lost = 0;
-        for _ in 0..ASKED {
-            if flow.ask_once(Duration::from_millis(15)).await.is_none() {
-                lost += 1;
-            }
-        }
+        let lost = ASKED - flow.count_answers(ASKED).await;
         namespace.figure("round trips lost at 20 % each way", format!("{lost} of {ASKED}"));
         // Five standard deviations of a binomial to either side: 12 each.
         assert!((216 - 60..=216 + 60).contains(&lost), "{lost} of {ASKED} lost");
@@ -78,7 +98,7 @@ async fn a_lossy_link_loses_what_was_asked_for_in_each_direction() {
 
 #[tokio::test]
 async fn a_proxy_in_between_delays_by_what_was_asked_for() {
-    cluster::test("delay", async |namespace| {
+    cluster::test_on_ours("delay", "it wants a node called n1", async |namespace| {
         stage::pods(namespace, &NODES[..1]).await;
         let target = stage::balanced_service(namespace).await;
         let outside = Arc::new(Outside::create().await);

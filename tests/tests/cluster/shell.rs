@@ -74,7 +74,7 @@ async fn kubectl_shows_every_node_ready_and_of_one_version() {
 
 #[tokio::test]
 async fn a_deployment_answers_on_its_node_port_and_its_balancer_address_from_outside() {
-    cluster::test("deployment", async |namespace| {
+    cluster::test_on_ours("deployment", "it wants a load balancer", async |namespace| {
         let name = namespace.name();
         let deployment = json!({
             "apiVersion": "apps/v1",

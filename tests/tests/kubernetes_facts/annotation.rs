@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams, Patch, PatchParams};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 const ANNOTATION: &str = "baton.dev/test";
 
@@ -58,10 +58,11 @@ impl Watched {
         next.expect("the file changes in time").expect("the log goes on")
     }
 
-    /// Deletes the pod and waits until it is ending.
-    async fn delete(&self, namespace: &TestNamespace) -> Instant {
+    /// Deletes the pod and waits until it is ending; returns the time at which the API server had noted
+    /// the deletion.
+    async fn delete(&self, namespace: &TestNamespace) -> u64 {
         testpod::delete(namespace, "watcher").await;
-        let deleted = Instant::now();
+        let deleted = now_us();
         let ending = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
         wait_for(&self.pods, "watcher", "is ending", FILE_DEADLINE, ending).await;
         deleted
@@ -139,7 +140,7 @@ async fn a_deleted_pod_sees_no_later_change_of_its_annotations() {
         watched.annotate(Some("after")).await;
         let seen = watched.rest().await;
         assert!(seen.is_empty(), "an ending pod saw {seen:?}");
-        let lived = deleted.elapsed().as_secs();
+        let lived = now_us().saturating_sub(deleted) / 1_000_000;
         assert!(lived > 5, "the pod ended after {lived} s: too soon to tell");
         namespace.figure("changes seen of one made after the deletion", format!("0 in {lived} s"));
     })
@@ -154,11 +155,10 @@ async fn a_change_under_way_at_the_deletion_may_still_arrive_but_soon() {
         watched.next().await;
         sleep(PAUSE).await;
         watched.annotate(Some("at once")).await;
-        watched.delete(namespace).await;
-        let deleted_us = now_us();
+        let deleted = watched.delete(namespace).await;
         // Either is allowed, and both were seen; but nothing comes late.
         let seen = watched.rest().await;
-        let latest = seen.iter().map(|change| change.at_us.saturating_sub(deleted_us)).max();
+        let latest = seen.iter().map(|change| change.at_us.saturating_sub(deleted)).max();
         let figure = match latest {
             Some(us) => format!("it arrived {} ms after the deletion", us / 1000),
             None => "it did not arrive".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use baton_tests::cluster::{TestNamespace, load_image, ready_pods};
+use baton_tests::cluster::{TestNamespace, load_image, ready_pods, takes_pods};
 use baton_tests::flows::{Flows, until_new_flow_reaches};
 use baton_tests::images;
 use baton_tests::outside::Outside;
@@ -89,7 +89,7 @@ pub(crate) fn pod_on(node: &str) -> String {
     format!("pod-{node}")
 }
 
-/// The nodes with their addresses, in order of their names.
+/// The nodes that take pods, with their addresses, in order of their names.
 async fn nodes(namespace: &TestNamespace) -> Vec<(String, IpAddr)> {
     let nodes: Api<Node> = Api::all(namespace.client());
     let nodes = nodes.list(&ListParams::default()).await.expect("nodes can be listed");
@@ -97,10 +97,11 @@ async fn nodes(namespace: &TestNamespace) -> Vec<(String, IpAddr)> {
         let addresses = node.status.as_ref()?.addresses.as_ref()?;
         addresses.iter().find(|a| a.type_ == "InternalIP")?.address.parse().ok()
     };
+    let taking = nodes.iter().filter(|node| takes_pods(node));
     let mut found: Vec<(String, IpAddr)> =
-        nodes.iter().filter_map(|node| Some((node.name_any(), address(node)?))).collect();
+        taking.filter_map(|node| Some((node.name_any(), address(node)?))).collect();
     found.sort();
-    assert!(found.len() >= 3, "three nodes are needed, there are {found:?}");
+    assert!(found.len() >= 3, "three nodes that take pods are needed, there are {found:?}");
     found
 }
 

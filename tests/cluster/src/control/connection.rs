@@ -23,6 +23,9 @@ pub enum ControlError {
     /// There is no supervisor.
     #[error("no cluster is up (start one with `make cluster-up`)")]
     NotUp,
+    /// The state folder can only be entered by root.
+    #[error("the cluster is root's: run it as root")]
+    NotRoot,
     /// The socket could not be reached, or broke.
     #[error("the connection to the cluster's supervisor broke")]
     Io(#[from] io::Error),
@@ -46,10 +49,20 @@ impl Connection {
     async fn open_at(socket: &Path) -> Result<Self, ControlError> {
         let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotUp,
+            io::ErrorKind::PermissionDenied => ControlError::NotRoot,
             _ => ControlError::Io(error),
         })?;
         let (read, write) = stream.into_split();
         Ok(Self { lines: BufReader::new(read).lines(), write })
+    }
+
+    /// The supervisor's process.
+    ///
+    /// # Errors
+    /// When the kernel does not know it.
+    pub fn supervisor(&self) -> io::Result<i32> {
+        let process = self.write.as_ref().peer_cred()?.pid();
+        process.ok_or_else(|| io::Error::other("the supervisor's process is not known"))
     }
 
     /// Asks for something that lasts only as long as this connection.
@@ -90,5 +103,21 @@ impl Connection {
             Ok(reply) => Ok(reply),
             Err(_) => Err(ControlError::Answer(answer)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_supervisor_is_whoever_listens() {
+        let scratch = tempfile::tempdir().unwrap();
+        let socket = scratch.path().join("control.sock");
+        let missing = Connection::open_at(&socket).await.unwrap_err();
+        assert!(matches!(missing, ControlError::NotUp));
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let connection = Connection::open_at(&socket).await.unwrap();
+        assert_eq!(u32::try_from(connection.supervisor().unwrap()), Ok(std::process::id()));
     }
 }

@@ -192,22 +192,49 @@ impl Ask {
     }
 }
 
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was tried and failed; some of it may have been done.
+    Failed,
+    /// Nothing was tried.
+    Refused,
+}
+
 /// What must be undone when a connection closes, last things first.
 #[derive(Debug, Default)]
 pub struct Undo(Vec<Ask>);
 
 impl Undo {
-    /// Takes note of something that was done.
-    pub fn done(&mut self, ask: &Ask) {
-        // Mended already, or about to be noted again.
-        self.0.retain(|mend| mend != ask && Some(mend) != ask.undo().as_ref());
+    /// Takes note of a request and what came of it.
+    pub fn note(&mut self, ask: &Ask, outcome: Outcome) {
+        match (outcome, ask) {
+            (Outcome::Done, _) => self.done(ask),
+            // A client is made whole or not at all: one that failed is not there, or somebody else's.
+            (Outcome::Refused, _) | (Outcome::Failed, Ask::AddClient { .. }) => {}
+            // Half a fault is mended too; half a mend still has to be made.
+            (Outcome::Failed, _) => self.add(ask.undo()),
+        }
+    }
+
+    fn done(&mut self, ask: &Ask) {
+        // Mended already.
+        self.0.retain(|mend| mend != ask);
         if let Ask::RemoveClient { client: removed } = ask {
             // Nothing of a client that is gone can be mended.
             self.0.retain(
                 |mend| !matches!(mend, Ask::LoseClient { client, .. } if client == removed),
             );
         }
-        self.0.extend(ask.undo());
+        self.add(ask.undo());
+    }
+
+    fn add(&mut self, mend: Option<Ask>) {
+        // Once is enough, and in the place of the last time.
+        self.0.retain(|other| Some(other) != mend.as_ref());
+        self.0.extend(mend);
     }
 
     /// What is left to do, in order.
@@ -243,7 +270,7 @@ mod tests {
 
     fn undone(asks: &[Ask]) -> Vec<Ask> {
         let mut undo = Undo::default();
-        asks.iter().for_each(|ask| undo.done(ask));
+        asks.iter().for_each(|ask| undo.note(ask, Outcome::Done));
         undo.into_asks().collect()
     }
 
@@ -282,8 +309,24 @@ mod tests {
         assert_eq!(undone(&[add, lose]), [heal, remove]);
     }
 
+    #[test]
+    fn a_mend_that_failed_is_still_to_be_made() {
+        let mut undo = Undo::default();
+        undo.note(&kubelet(Act::Stop), Outcome::Done);
+        undo.note(&kubelet(Act::Start), Outcome::Failed);
+        assert_eq!(undo.into_asks().collect::<Vec<_>>(), [kubelet(Act::Start)]);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_mended() {
+        let mut undo = Undo::default();
+        undo.note(&Ask::LoseClient { client: client("others"), per_mille: 1001 }, Outcome::Refused);
+        undo.note(&Ask::AddClient { client: client("others") }, Outcome::Refused);
+        assert_eq!(undo.into_asks().count(), 0);
+    }
+
     /// What is broken, as far as faults on order go.
-    #[derive(Debug, Default, PartialEq, Eq)]
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
     struct Model {
         broken: BTreeSet<String>,
         clients: BTreeSet<String>,
@@ -319,6 +362,34 @@ mod tests {
                 _ => true,
             }
         }
+
+        fn try_out(&mut self, ask: &Ask, trouble: Trouble) -> Outcome {
+            // Clients are in the supervisor's list only while all is well with making and removing
+            // them.
+            let whole = matches!(ask, Ask::AddClient { .. } | Ask::RemoveClient { .. });
+            let effect = trouble == Trouble::None || (trouble == Trouble::Late && !whole);
+            let mut unchanged = self.clone();
+            let model = if effect { self } else { &mut unchanged };
+            match (model.carry_out(ask), trouble) {
+                (false, _) => Outcome::Refused,
+                (true, Trouble::None) => Outcome::Done,
+                (true, _) => Outcome::Failed,
+            }
+        }
+    }
+
+    /// What goes wrong while a request is carried out.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Trouble {
+        None,
+        /// It fails before it has an effect.
+        Early,
+        /// It fails after it had its effect.
+        Late,
+    }
+
+    fn any_trouble() -> impl Strategy<Value = Trouble> {
+        prop_oneof![3 => Just(Trouble::None), 1 => Just(Trouble::Early), 1 => Just(Trouble::Late)]
     }
 
     fn any_ask() -> impl Strategy<Value = Ask> {
@@ -342,14 +413,12 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_connection_did_is_mended_when_it_closes(
-            asks in proptest::collection::vec(any_ask(), 0..40),
+            asks in proptest::collection::vec((any_ask(), any_trouble()), 0..40),
         ) {
             let mut model = Model::default();
             let mut undo = Undo::default();
-            for ask in &asks {
-                if model.carry_out(ask) {
-                    undo.done(ask);
-                }
+            for (ask, trouble) in &asks {
+                undo.note(ask, model.try_out(ask, *trouble));
             }
             for mend in undo.into_asks() {
                 prop_assert!(model.carry_out(&mend), "refused: {mend:?}");

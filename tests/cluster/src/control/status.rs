@@ -37,7 +37,7 @@ pub struct ClusterStatus {
     /// Services with an address of the load balancer.
     pub balanced: Vec<BalancedService>,
     /// Memory of all processes of the cluster, pods included, in bytes: the sum of the proportional
-    /// set sizes, so that shared pages count once.
+    /// set sizes, so that shared pages count once. Some seconds old at most.
     pub memory_bytes: u64,
 }
 

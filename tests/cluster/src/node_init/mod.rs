@@ -56,6 +56,11 @@ pub enum Daemon {
     KubeProxy,
 }
 
+impl Daemon {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Containerd, Self::Kubelet, Self::KubeProxy];
+}
+
 impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

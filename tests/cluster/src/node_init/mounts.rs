@@ -48,7 +48,7 @@ pub(super) fn prepare(spec: &NodeSpec) -> io::Result<()> {
         fs::create_dir_all(folder).map_err(at(folder))?;
     }
     // Containers' volumes are mounted by the kubelet and seen through the runtime: both need shared
-    // mounts. They stay within this mount namespace, whose root was made private before.
+    // mounts. They stay within this mount namespace, which was made a slave of the machine's before.
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
         .map_err(at("share mounts"))
 }

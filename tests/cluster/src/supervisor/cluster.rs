@@ -10,14 +10,15 @@ use tokio::task::JoinSet;
 
 use super::balancer::{self, Balance};
 use super::control_plane::ControlPlane;
+use super::memory::Memory;
 use super::node::Node;
 use super::outside::OutsideClient;
-use super::{Reporter, Setup, StartError, api, memory, network, node_config, splice, wait_until};
+use super::{Reporter, Setup, StartError, api, network, node_config, splice, wait_until};
 use crate::address::{NodeId, Uplink};
-use crate::control::{Ask, ClusterStatus, Component, NodeStatus, Reply};
+use crate::control::{Ask, ClientStatus, ClusterStatus, Component, NodeStatus, Reply};
 use crate::names;
 use crate::netns::NetNs;
-use crate::node_init::{Act, Daemon, Order};
+use crate::node_init::{Act, Daemon, DaemonState, Order};
 use crate::run::CommandError;
 
 /// The running cluster. Dropping it kills every daemon.
@@ -27,10 +28,19 @@ pub(super) struct Cluster {
     control_plane: Mutex<ControlPlane>,
     nodes: BTreeMap<NodeId, Node>,
     links_cut: Mutex<Vec<NodeId>>,
-    clients: Mutex<BTreeMap<String, OutsideClient>>,
+    clients: Mutex<Clients>,
     balance: Balance,
-    /// Ends the port and the load balancer with the cluster.
-    _tasks: JoinSet<()>,
+    memory: Memory,
+    /// The port and the load balancer: they end with the cluster, and not before.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The outside clients.
+#[derive(Debug, Default)]
+struct Clients {
+    by_name: BTreeMap<String, OutsideClient>,
+    /// The uplink that was given out last.
+    last_uplink: Option<Uplink>,
 }
 
 /// Why a request was not carried out.
@@ -50,8 +60,26 @@ pub(super) enum AskError {
     ClientName(String),
     #[error("there are {0} clients already, and no more addresses")]
     ClientsMax(usize),
+    #[error("{0} does not run, so it cannot be frozen")]
+    NotRunning(String),
     #[error("{0} in a thousand is no rate of loss: write 0 to 1000")]
     Loss(u16),
+}
+
+impl AskError {
+    /// Was nothing tried?
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Command(_) | Self::Io(_) => false,
+            Self::NoNode(_)
+            | Self::NoClient(_)
+            | Self::ClientExists(_)
+            | Self::ClientName(_)
+            | Self::ClientsMax(_)
+            | Self::NotRunning(_)
+            | Self::Loss(_) => true,
+        }
+    }
 }
 
 impl Cluster {
@@ -125,8 +153,17 @@ impl Cluster {
             links_cut: Mutex::default(),
             clients: Mutex::default(),
             balance,
-            _tasks: tasks,
+            memory: Memory::default(),
+            tasks: Mutex::new(tasks),
         })
+    }
+
+    /// Waits until the port or the load balancer ends, which neither should: why it did.
+    pub(super) async fn breaks(&self) -> String {
+        match self.tasks.lock().await.join_next().await {
+            Some(Err(panic)) => panic.to_string(),
+            _ => "the port or the load balancer returned".to_owned(),
+        }
     }
 
     /// Carries out a request; [`Ask::Down`] is the server's.
@@ -147,30 +184,34 @@ impl Cluster {
                 }
             }
             Ask::Daemon { node, daemon, act } => {
-                self.node(*node)?.order(&Order::Daemon(*daemon, *act)).await?;
+                let node = self.node(*node)?;
+                check_act(*act, daemon, node.report().await.get(daemon))?;
+                node.order(&Order::Daemon(*daemon, *act)).await?;
             }
             Ask::FlushConntrack { node } => self.node(*node)?.flush_conntrack().await?,
             Ask::ControlPlane { component, act } => {
-                self.control_plane.lock().await.act(*component, *act).await?;
+                let mut control_plane = self.control_plane.lock().await;
+                check_act(*act, component, control_plane.states().get(component))?;
+                control_plane.act(*component, *act).await?;
             }
             Ask::AddClient { client } => return self.add_client(client).await,
             Ask::RemoveClient { client } => {
                 let mut clients = self.clients.lock().await;
-                client_mut(&mut clients, client)?.remove().await?;
-                clients.remove(client);
+                clients.get(client)?.remove().await?;
+                clients.by_name.remove(client);
             }
             Ask::RebindClient { client } => {
-                client_mut(&mut *self.clients.lock().await, client)?.rebind().await?;
+                self.clients.lock().await.get(client)?.rebind().await?;
             }
             Ask::MoveClient { client } => {
                 let mut clients = self.clients.lock().await;
-                let client = client_mut(&mut clients, client)?;
+                let client = clients.get(client)?;
                 client.readdress().await?;
                 return Ok(Reply::Client { public: client.public() });
             }
             Ask::LoseClient { per_mille: loss @ 1001.., .. } => return Err(AskError::Loss(*loss)),
             Ask::LoseClient { client, per_mille } => {
-                client_mut(&mut *self.clients.lock().await, client)?.lose(*per_mille).await?;
+                self.clients.lock().await.get(client)?.lose(*per_mille).await?;
             }
         }
         Ok(Reply::Done)
@@ -182,14 +223,14 @@ impl Cluster {
             return Err(AskError::ClientName(name.to_owned()));
         }
         let mut clients = self.clients.lock().await;
-        if clients.contains_key(name) {
+        if clients.by_name.contains_key(name) {
             return Err(AskError::ClientExists(name.to_owned()));
         }
-        let free = |uplink: &Uplink| !clients.values().any(|other| other.uplink() == *uplink);
-        let uplink = Uplink::all().find(free).ok_or(AskError::ClientsMax(clients.len()))?;
+        let uplink = clients.next_uplink()?;
+        clients.last_uplink = Some(uplink);
         let client = OutsideClient::create(name, uplink).await?;
         let public = client.public();
-        clients.insert(name.to_owned(), client);
+        clients.by_name.insert(name.to_owned(), client);
         Ok(Reply::Client { public })
     }
 
@@ -204,37 +245,57 @@ impl Cluster {
             let status = NodeStatus {
                 address: id.address(),
                 process_1: node.process_1(),
-                daemons: node.order(&Order::Report).await.unwrap_or_default(),
+                daemons: node.report().await,
                 link_up: !cut.contains(&id),
                 ready: ready.get(&id.to_string()).cloned().unwrap_or_else(|| "?".to_owned()),
             };
             (id, status)
         }))
         .await;
+        let memory_bytes = self.memory.bytes().await;
         let clients = self.clients.lock().await;
-        let own = std::process::id();
         ClusterStatus {
             shape: self.setup.shape.clone(),
             kubernetes: self.setup.programs.version.clone(),
             cgroups: self.setup.machine.cgroups.to_string(),
-            supervisor: own,
+            supervisor: std::process::id(),
             programs: self.setup.programs.folder.clone(),
             kubeconfig: names::kubeconfig(),
             logs: names::log_dir(),
             control_plane: self.control_plane.lock().await.states(),
             nodes: nodes.into_iter().collect(),
-            clients: clients.iter().map(|(name, client)| (name.clone(), client.status())).collect(),
+            clients: clients.status(),
             balanced: self.balance.services(),
-            memory_bytes: memory::of_descendants(own),
+            memory_bytes,
         }
     }
 }
 
-fn client_mut<'a>(
-    clients: &'a mut BTreeMap<String, OutsideClient>,
-    name: &str,
-) -> Result<&'a mut OutsideClient, AskError> {
-    clients.get_mut(name).ok_or_else(|| AskError::NoClient(name.to_owned()))
+/// Only what runs can be frozen. Refused here, before anything is tried: a fault that was never there
+/// must not be mended, for that would start what somebody else stopped.
+fn check_act(act: Act, what: &impl ToString, state: Option<&DaemonState>) -> Result<(), AskError> {
+    match (act, state) {
+        (Act::Freeze, Some(DaemonState::Running | DaemonState::Frozen)) => Ok(()),
+        (Act::Freeze, _) => Err(AskError::NotRunning(what.to_string())),
+        _ => Ok(()),
+    }
+}
+
+impl Clients {
+    fn get(&mut self, name: &str) -> Result<&mut OutsideClient, AskError> {
+        self.by_name.get_mut(name).ok_or_else(|| AskError::NoClient(name.to_owned()))
+    }
+
+    fn next_uplink(&self) -> Result<Uplink, AskError> {
+        let used = |uplink| self.by_name.values().any(|client| client.uplink() == uplink);
+        Uplink::all_after(self.last_uplink)
+            .find(|&uplink| !used(uplink))
+            .ok_or(AskError::ClientsMax(self.by_name.len()))
+    }
+
+    fn status(&self) -> BTreeMap<String, ClientStatus> {
+        self.by_name.iter().map(|(name, client)| (name.clone(), client.status())).collect()
+    }
 }
 
 /// Makes a node and starts its container runtime, with the one image that every pod needs.
@@ -259,4 +320,19 @@ async fn act(node: &Node, id: NodeId, daemon: Daemon) -> Result<(), StartError> 
     let order = Order::Daemon(daemon, Act::Start);
     node.order(&order).await.map_err(StartError::at(&format!("{daemon} of {id}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_run_cannot_be_frozen_and_is_not_mended_either() {
+        let check = |act, state: Option<&DaemonState>| check_act(act, &Daemon::Kubelet, state);
+        assert!(check(Act::Freeze, Some(&DaemonState::Running)).is_ok());
+        assert!(check(Act::Freeze, Some(&DaemonState::Frozen)).is_ok());
+        assert!(check(Act::Kill, Some(&DaemonState::Stopped)).is_ok());
+        let refused = check(Act::Freeze, Some(&DaemonState::Stopped)).unwrap_err();
+        assert!(refused.is_refusal() && refused.to_string().contains("kubelet does not run"));
+    }
 }

@@ -3,10 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// A figure of this age is still good. Tests ask for the status many times a second, and measuring
+/// means to read something of every process of the machine.
+const GOOD_FOR: Duration = Duration::from_secs(5);
+
+/// The memory of this process and all its descendants.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<Option<(Instant, u64)>>);
+
+impl Memory {
+    /// In bytes, as it was some seconds ago at most.
+    pub(super) async fn bytes(&self) -> u64 {
+        let mut last = self.0.lock().await;
+        if let Some((at, bytes)) = *last
+            && at.elapsed() < GOOD_FOR
+        {
+            return bytes;
+        }
+        // On a thread of its own: the supervisor's only one has other things to do.
+        let measured = tokio::task::spawn_blocking(|| of_descendants(std::process::id())).await;
+        let bytes = measured.unwrap_or_default();
+        *last = Some((Instant::now(), bytes));
+        bytes
+    }
+}
 
 /// The sum of the proportional set sizes of `root` and all its descendants, in bytes. Processes that
 /// end meanwhile do not count.
-pub(super) fn of_descendants(root: u32) -> u64 {
+fn of_descendants(root: u32) -> u64 {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         if let Some((process, parent)) = parent_of(&entry.path()) {
@@ -42,6 +71,15 @@ fn proportional_set_size(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn memory_is_not_measured_again_at_once() {
+        let memory = Memory::default();
+        let first = memory.bytes().await;
+        assert!(first > 0);
+        *memory.0.lock().await = Some((Instant::now(), 1));
+        assert_eq!(memory.bytes().await, 1);
+    }
 
     #[test]
     fn our_own_memory_and_parent_are_known() {

@@ -33,6 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::cluster::Cluster;
 pub use self::daemon::DaemonEnded;
 pub use self::node::enter;
+use self::server::Server;
 use crate::cgroup::CgroupError;
 use crate::control::Shape;
 use crate::kube_program::KubeProgram;
@@ -53,7 +54,7 @@ pub enum Event {
     Step(String),
     /// The cluster is up.
     Ready,
-    /// It could not be brought up; everything of it is gone but its logs.
+    /// It could not be brought up: why. When the process ends, everything is gone but the logs.
     Failed(String),
 }
 
@@ -146,24 +147,44 @@ pub async fn main(shape: Shape, machine: Machine, programs: KubeProgram) -> anyh
             () = end.comes() => Err(StartError::Interrupted),
         }
     };
-    let cluster = match started {
-        Ok(cluster) => Arc::new(cluster),
+    let (cluster, server) = match started {
+        Ok((cluster, server)) => (Arc::new(cluster), server),
         Err(error) => {
-            remove_all_but_logs(&machine).await?;
+            // First: what goes wrong in the cleaning must not hide why there is something to clean.
+            tracing::error!(%error, "the cluster did not come up");
             say(&Event::Failed(error.to_string()));
+            remove_all_but_logs(&machine).await?;
             return Err(error.into());
         }
     };
-    // In this order: whoever hears that the cluster is up may ask at once.
-    let server = server::Server::bind(&names::control_socket())?;
     say(&Event::Ready);
-    let asked_down = server.serve(&cluster, end.comes()).await;
+    let mut broken = None;
+    let ends = async {
+        tokio::select! {
+            () = end.comes() => {}
+            why = cluster.breaks() => broken = Some(why),
+        }
+    };
+    let asked_down = server.serve(&cluster, ends).await;
     // Dropping the cluster kills every daemon; the rest goes by name.
     drop(cluster);
+    if let Some(why) = broken {
+        tracing::error!(why, "a part of the cluster ended, and the cluster with it");
+        remove_all_but_logs(&machine).await?;
+        anyhow::bail!("a part of the cluster ended: {why}");
+    }
     Leftovers::find(&machine.cgroups).remove(&machine.cgroups).await?;
     lock.remove()?;
     asked_down.answer().await;
     Ok(())
+}
+
+/// Does a supervisor, or a `down`, hold the lock?
+///
+/// # Errors
+/// When the state folder cannot be looked at.
+pub fn is_locked() -> io::Result<bool> {
+    StateLock::is_held(&names::state_dir())
 }
 
 /// The process that holds the lock, if it wrote its number.
@@ -178,7 +199,7 @@ async fn start(
     shape: Shape,
     machine: Machine,
     programs: KubeProgram,
-) -> Result<Cluster, StartError> {
+) -> Result<(Cluster, Server), StartError> {
     let state = names::state_dir();
     let left = Leftovers::find(&machine.cgroups);
     left.remove(&machine.cgroups).await?;
@@ -200,7 +221,11 @@ async fn start(
     let own_program =
         std::env::current_exe().map_err(StartError::at("the path of this program"))?;
     let setup = Setup { shape, machine, programs, pki, state, own_program };
-    Cluster::start(setup, listener, reporter).await
+    let cluster = Cluster::start(setup, listener, reporter).await?;
+    // Before the cluster is called up: whoever hears of it may ask at once.
+    let server =
+        Server::bind(&names::control_socket()).map_err(StartError::at("the control socket"))?;
+    Ok((cluster, server))
 }
 
 /// From here on, what is traced goes to a file of its own, and so does standard error, which the
@@ -221,11 +246,12 @@ fn write_pause_image(programs: &KubeProgram, archive: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// After a failed start: everything goes but the logs, which say why.
+/// After a failure: everything goes but the logs, which say why.
 async fn remove_all_but_logs(machine: &Machine) -> anyhow::Result<()> {
-    Leftovers::find(&machine.cgroups).remove(&machine.cgroups).await?;
+    let removed = Leftovers::find(&machine.cgroups).remove(&machine.cgroups).await;
+    // The files go in any case.
     clear(&names::state_dir(), Some(&names::log_dir()))?;
-    Ok(())
+    Ok(removed?)
 }
 
 /// Empties a folder, but for one entry.
@@ -296,6 +322,13 @@ fn say(event: &Event) {
         // Nobody may listen any more; then nobody misses it.
         let _ = writeln!(io::stdout(), "{line}");
     }
+}
+
+/// A connection that could not be accepted is still there, and so is the reason, such as too many open
+/// files: an immediate next try would only burn time.
+async fn pause_after_failed_accept(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// How long each step of a start may take. All are far above what was ever seen.

@@ -57,7 +57,9 @@ impl Node {
             "--pid",
             "--fork",
             "--kill-child=KILL",
-            "--propagation=private",
+            // What the machine unmounts goes here too: a copy would keep file systems and network
+            // namespaces alive for as long as the node. Nothing of the node's goes the other way.
+            "--propagation=slave",
             "--",
             &setup.own_program.to_string_lossy(),
             "node-init",
@@ -98,6 +100,14 @@ impl Node {
         text.push(b'\n');
         line.orders.write_all(&text).await?;
         line.answer().await.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.id)))
+    }
+
+    /// How every daemon is. They live no longer than process 1.
+    pub(super) async fn report(&self) -> BTreeMap<Daemon, DaemonState> {
+        self.order(&Order::Report).await.unwrap_or_else(|error| {
+            let state = DaemonState::Exited(format!("with the node: {error}"));
+            Daemon::ALL.map(|daemon| (daemon, state.clone())).into()
+        })
     }
 
     /// Has any daemon ended by itself?
@@ -144,7 +154,7 @@ impl Node {
 
     /// Forgets every UDP flow that the node knows.
     pub(super) async fn flush_conntrack(&self) -> Result<(), CommandError> {
-        forget_udp(&names::node_namespace(self.id), &[]).await
+        forget_flows(&names::node_namespace(self.id), "udp", &[]).await
     }
 }
 
@@ -163,10 +173,14 @@ pub fn enter(process_1: u32) -> Vec<String> {
     ["--target", &process, "--mount", "--uts", "--net", "--pid", "--"].map(str::to_owned).to_vec()
 }
 
-/// Forgets UDP flows in a namespace; `which` narrows them down as `conntrack(8)` says.
-pub(super) async fn forget_udp(namespace: &str, which: &[&str]) -> Result<(), CommandError> {
-    let mut command = vec!["conntrack", "--delete", "--proto", "udp"];
-    command.extend(which);
+/// Forgets a protocol's flows in a namespace; `which` narrows them down as `conntrack(8)` says.
+pub(super) async fn forget_flows(
+    namespace: &str,
+    protocol: &str,
+    which: &[String],
+) -> Result<(), CommandError> {
+    let mut command = vec!["conntrack", "--delete", "--proto", protocol];
+    command.extend(which.iter().map(String::as_str));
     match run_in(namespace, &command).await {
         // Status 1 with this message says that there was none.
         Err(CommandError::Failed { said, .. }) if said.contains("0 flow entries") => Ok(()),

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::network::{create_namespace, forward, ip};
-use super::node::forget_udp;
+use super::node::forget_flows;
 use crate::address::{CLIENT, CLIENT_GATEWAY, Uplink};
 use crate::control::ClientStatus;
 use crate::names;
@@ -64,11 +64,16 @@ impl OutsideClient {
         self.write_rules().await
     }
 
+    /// Removes all of it. What is gone already is no error, so that a removal that failed half-way can
+    /// be tried again.
     pub(super) async fn remove(&self) -> Result<(), CommandError> {
-        // The cables go with the namespaces that hold one of their ends.
-        let machine = run("ip", ["netns", "delete", &self.machine()]).await;
-        run("ip", ["netns", "delete", &self.router()]).await?;
-        machine.map(drop)
+        // A namespace takes its cables with it, but some time after `ip netns delete`, and not while
+        // anybody has a socket in it. The gateway's end must be gone when this returns: the next
+        // client may get the same one.
+        let uplink = delete_link(&names::network_namespace(), &self.uplink.interface()).await;
+        let machine = delete_namespace(&self.machine()).await;
+        let router = delete_namespace(&self.router()).await;
+        uplink.and(machine).and(router)
     }
 
     pub(super) fn uplink(&self) -> Uplink {
@@ -82,7 +87,7 @@ impl OutsideClient {
 
     /// Every flow gets a new source port with its next packet.
     pub(super) async fn rebind(&self) -> Result<(), CommandError> {
-        forget_udp(&self.router(), &[]).await
+        forget_flows(&self.router(), "udp", &[]).await
     }
 
     /// Every flow gets a new source address with its next packet; what is still sent to the old one
@@ -96,7 +101,7 @@ impl OutsideClient {
         ip(&router, &format!("address add {}/24 dev wan", self.public())).await?;
         ip(&router, &format!("route add default via {}", self.uplink.gateway())).await?;
         self.write_rules().await?;
-        forget_udp(&router, &[]).await
+        forget_flows(&router, "udp", &[]).await
     }
 
     pub(super) async fn lose(&mut self, per_mille: u16) -> Result<(), CommandError> {
@@ -125,6 +130,22 @@ impl OutsideClient {
         run_in_with_input(&self.router(), &["nft", "-f", "-"], &rules).await?;
         Ok(())
     }
+}
+
+/// Deletes an interface and its other end, at once. One that is not there is no error.
+async fn delete_link(namespace: &str, interface: &str) -> Result<(), CommandError> {
+    match ip(namespace, &format!("link delete {interface}")).await {
+        Err(CommandError::Failed { said, .. }) if said.contains("Cannot find device") => Ok(()),
+        deleted => deleted,
+    }
+}
+
+/// Deletes a namespace's name. One that is not there is no error.
+async fn delete_namespace(name: &str) -> Result<(), CommandError> {
+    if !names::namespace_path(name).exists() {
+        return Ok(());
+    }
+    run("ip", ["netns", "delete", name]).await.map(drop)
 }
 
 /// The router's rules, as one transaction.

@@ -10,8 +10,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::cluster::Cluster;
-use crate::control::{Ask, Reply, Request, Undo};
+use super::cluster::{AskError, Cluster};
+use crate::control::{Ask, Outcome, Reply, Request, Undo};
 
 /// Connections at once: tests open one for each test process.
 const CONNECTIONS_MAX: usize = 128;
@@ -43,9 +43,12 @@ impl Server {
                 asker = asked_down.recv() => break asker,
                 Some(_) = connections.join_next() => {}
                 accepted = self.0.accept(), if connections.len() < CONNECTIONS_MAX => {
-                    // A failed accept concerns only the one who connected.
-                    let Ok((stream, _)) = accepted else { continue };
-                    connections.spawn(serve(stream, Arc::clone(cluster), down.clone()));
+                    match accepted {
+                        Ok((stream, _)) => {
+                            connections.spawn(serve(stream, Arc::clone(cluster), down.clone()));
+                        }
+                        Err(error) => super::pause_after_failed_accept(&error).await,
+                    }
                 }
             }
         };
@@ -94,9 +97,8 @@ async fn converse(
             Ok(Request { ask, keep }) => {
                 tracing::info!(?ask, keep, "asked");
                 let result = cluster.carry_out(&ask).await;
-                // Half a fault is mended too. A client that was not added may be somebody else's.
-                if !keep && (result.is_ok() || !matches!(ask, Ask::AddClient { .. })) {
-                    undo.done(&ask);
+                if !keep {
+                    undo.note(&ask, outcome(&result));
                 }
                 match result {
                     Ok(reply) => reply,
@@ -110,6 +112,14 @@ async fn converse(
         }
     }
     false
+}
+
+fn outcome(result: &Result<Reply, AskError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(error) if error.is_refusal() => Outcome::Refused,
+        Err(_) => Outcome::Failed,
+    }
 }
 
 async fn send(write: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {

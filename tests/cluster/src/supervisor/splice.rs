@@ -42,7 +42,13 @@ pub(super) async fn serve(listener: TcpListener, inside: NetNs) {
             // Forgets the finished ones, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
         };
-        let Ok((outside, _)) = accepted else { continue };
+        let outside = match accepted {
+            Ok((outside, _)) => outside,
+            Err(error) => {
+                super::pause_after_failed_accept(&error).await;
+                continue;
+            }
+        };
         let inside = Arc::clone(&inside);
         connections.spawn(async move {
             // A stopped API server refuses: the caller sees a closed connection, as it should.

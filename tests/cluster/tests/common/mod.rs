@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 /// What a command did.
 pub(crate) struct Ran {
     pub(crate) success: bool,
+    pub(crate) status: Option<i32>,
     /// Standard error.
     pub(crate) said: String,
 }
@@ -31,7 +32,7 @@ pub(crate) fn tool(arguments: &[&str]) -> Ran {
 pub(crate) fn ran(command: &mut Command) -> Ran {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ran { success: output.status.success(), said }
+    Ran { success: output.status.success(), status: output.status.code(), said }
 }
 
 /// Is there a process of this number that is no zombie?

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Words that only a cluster's processes and files bear.
 const WORDS: [&str; 9] =
     ["baton", "cni", "containerd", "etcd", "kube", "netns", "pause", "runc", "testpod"];
 
-/// Folders in which daemons like to leave files.
-const FOLDERS: [&str; 6] = ["/etc", "/opt", "/run", "/usr/libexec", "/var", "/root/.kube"];
+/// Folders in which daemons like to leave files; and `.kube` at home.
+const FOLDERS: [&str; 5] = ["/etc", "/opt", "/run", "/usr/libexec", "/var"];
+
+/// Mounts that come and go with the logins and services of a machine under systemd.
+const SYSTEMD_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/user/"];
 
 /// Traces, each a line.
 #[derive(Debug)]
@@ -36,13 +39,14 @@ impl Snapshot {
         for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
             let point = line.split(' ').nth(4).unwrap();
             // `ip netns` mounts this the first time it is used, for good.
-            if point != "/run/netns" {
+            if point != "/run/netns" && !SYSTEMD_MOUNTS.iter().any(|own| point.starts_with(own)) {
                 traces.insert(format!("mount {point}"));
             }
         }
         processes(&mut traces);
-        for folder in FOLDERS {
-            files(Path::new(folder), &mut traces);
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube"));
+        for folder in FOLDERS.map(PathBuf::from).into_iter().chain(home) {
+            files(&folder, &mut traces);
         }
         control_groups(Path::new("/sys/fs/cgroup"), &mut traces);
         Self(traces)
@@ -87,10 +91,36 @@ fn files(folder: &Path, traces: &mut BTreeSet<String>) {
 
 fn control_groups(folder: &Path, traces: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let group = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if group && !is_systemds(&entry.path()) {
             traces.insert(format!("control group {}", entry.path().display()));
             control_groups(&entry.path(), traces);
         }
+    }
+}
+
+/// Is this control group one that systemd makes for a login, a timer or a service that is not ours?
+/// They come and go on any machine that is in use.
+fn is_systemds(group: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (own, parent) = (name(group), group.parent().map(name).unwrap_or_default());
+    let is_login = own == "user.slice" || (own.starts_with("session-") && own.ends_with(".scope"));
+    is_login || (parent == "system.slice" && !is_ours(&own))
+}
+
+#[test]
+fn only_systemds_own_control_groups_may_come_and_go() {
+    for (group, expected) in [
+        ("/sys/fs/cgroup/user.slice", true),
+        ("/sys/fs/cgroup/systemd/user.slice", true),
+        ("/sys/fs/cgroup/session-7.scope", true),
+        ("/sys/fs/cgroup/system.slice/apt-daily.service", true),
+        ("/sys/fs/cgroup/system.slice/containerd.service", false),
+        ("/sys/fs/cgroup/system.slice", false),
+        ("/sys/fs/cgroup/kubepods", false),
+        ("/sys/fs/cgroup/cpu/system", false),
+    ] {
+        assert_eq!(is_systemds(Path::new(group)), expected, "{group}");
     }
 }
 

@@ -7,21 +7,21 @@
 mod health;
 mod plan;
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::health::Health;
-use self::plan::{Balanced, Plan};
-use super::node::forget_udp;
+use self::plan::{Balanced, Plan, Programmed};
+use super::node::forget_flows;
 use crate::address::NodeId;
 use crate::control::BalancedService;
 use crate::names;
@@ -30,6 +30,9 @@ use crate::run::{CommandError, run_in_with_input};
 
 /// How often a node's health is asked. Clouds take 5 to 10 s; tests do not want to wait.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long writing addresses may take, all together.
+const PUBLISH_DEADLINE: Duration = Duration::from_millis(900);
 
 /// What the balancer serves now, for the status.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +60,7 @@ pub(super) async fn run(client: kube::Client, nodes: Vec<NodeId>, gateway: NetNs
     );
     let mut health = Health::new(nodes);
     let mut plan = Plan::default();
-    let mut applied = Vec::new();
+    let mut programmed = Programmed::default();
     let mut tick = interval(HEALTH_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -72,44 +75,45 @@ pub(super) async fn run(client: kube::Client, nodes: Vec<NodeId>, gateway: NetNs
         }
         let known: Vec<_> = reader.state();
         let wanted = plan.update(known.iter().map(AsRef::as_ref), &health);
-        if let Err(error) = apply(&applied, &wanted).await {
+        if let Err(error) = program(&mut programmed, &wanted).await {
             // Tried again at the next tick.
             tracing::error!(%error, "cannot program the load balancer");
             continue;
         }
         shown.set(wanted.iter().map(Balanced::shown).collect());
-        applied = wanted;
-        publish(&client, &applied).await;
+        publish(&client, &wanted).await;
     }
 }
 
 /// Programs the gateway, and cuts the flows of what was taken away.
-async fn apply(old: &[Balanced], new: &[Balanced]) -> Result<(), CommandError> {
-    if old.iter().map(Balanced::routing).eq(new.iter().map(Balanced::routing)) {
-        return Ok(());
-    }
+async fn program(programmed: &mut Programmed, balanced: &[Balanced]) -> Result<(), CommandError> {
+    let Some(change) = programmed.change_to(balanced) else { return Ok(()) };
     let gateway = names::network_namespace();
-    run_in_with_input(&gateway, &["nft", "-f", "-"], &plan::rules(new)).await?;
-    let kept: BTreeSet<_> = new.iter().flat_map(Balanced::targets).collect();
-    for (address, node) in old.iter().flat_map(Balanced::targets) {
-        if !kept.contains(&(address, node)) {
-            let (address, node) = (address.to_string(), node.address().to_string());
-            forget_udp(&gateway, &["--orig-dst", &address, "--reply-src", &node]).await?;
-        }
+    run_in_with_input(&gateway, &["nft", "-f", "-"], &change.rules).await?;
+    for way in &change.gone {
+        forget_flows(&gateway, way.protocol(), &way.flows()).await?;
     }
+    programmed.done(change);
     Ok(())
 }
 
-/// Writes the address into each Service that does not show it yet.
+/// Writes the address into each Service that does not show it yet. Those that do not take it now are
+/// tried again at the next tick: a frozen API server must not hold up the health checks.
 async fn publish(client: &kube::Client, balanced: &[Balanced]) {
-    for service in balanced.iter().filter(|service| !service.published) {
-        let api: Api<Service> = Api::namespaced(client.clone(), &service.namespace);
-        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": service.address}]}}});
-        let patched =
-            api.patch_status(&service.name, &PatchParams::default(), &Patch::Merge(status)).await;
-        if let Err(error) = patched {
-            // Its change, or its end, comes by the watch.
-            tracing::debug!(%error, service = service.name, "cannot publish the address");
-        }
+    let unpublished = balanced.iter().filter(|service| !service.published);
+    let published = join_all(unpublished.map(|service| publish_one(client, service)));
+    if timeout(PUBLISH_DEADLINE, published).await.is_err() {
+        tracing::debug!("the API server takes no addresses");
+    }
+}
+
+async fn publish_one(client: &kube::Client, service: &Balanced) {
+    let api: Api<Service> = Api::namespaced(client.clone(), &service.namespace);
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": service.address}]}}});
+    let patched =
+        api.patch_status(&service.name, &PatchParams::default(), &Patch::Merge(status)).await;
+    if let Err(error) = patched {
+        // Its change, or its end, comes by the watch.
+        tracing::debug!(%error, service = service.name, "cannot publish the address");
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Balanced {
     nodes: Vec<NodeId>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Port {
     protocol: &'static str,
     port: i32,
@@ -38,14 +38,82 @@ impl Balanced {
         }
     }
 
-    /// What decides where packets go; not whether the address is published.
-    pub(super) fn routing(&self) -> impl PartialEq + use<> {
-        (self.address, self.nodes.clone(), format!("{:?}", self.ports))
+    /// Every way that flows may take.
+    fn ways(&self) -> impl Iterator<Item = Way> + '_ {
+        self.nodes.iter().flat_map(move |&node| {
+            self.ports.iter().map(move |port| Way {
+                address: self.address,
+                port: port.clone(),
+                node,
+            })
+        })
+    }
+}
+
+/// From an address and a port of the balancer to a node and its port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    address: Ipv4Addr,
+    port: Port,
+    node: NodeId,
+}
+
+impl Way {
+    pub(super) fn protocol(&self) -> &'static str {
+        self.port.protocol
     }
 
-    /// Every pair of an address and a node that flows may take.
-    pub(super) fn targets(&self) -> impl Iterator<Item = (Ipv4Addr, NodeId)> + '_ {
-        self.nodes.iter().map(|&node| (self.address, node))
+    /// Which flows take it, as `conntrack(8)` wants it said.
+    pub(super) fn flows(&self) -> [String; 8] {
+        [
+            "--orig-dst",
+            &self.address.to_string(),
+            "--orig-port-dst",
+            &self.port.port.to_string(),
+            "--reply-src",
+            &self.node.address().to_string(),
+            "--reply-port-src",
+            &self.port.node_port.to_string(),
+        ]
+        .map(str::to_owned)
+    }
+}
+
+/// What the gateway's kernel holds, as far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Programmed {
+    /// `None` at first, and where a change failed half-way.
+    rules: Option<String>,
+    /// Every way that some flow may have taken.
+    ways: BTreeSet<Way>,
+}
+
+/// What must be done to the gateway's kernel, in this order.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) rules: String,
+    /// Their flows must be forgotten.
+    pub(super) gone: Vec<Way>,
+}
+
+impl Programmed {
+    /// What there is to do; it counts as half done until [`Programmed::done`].
+    pub(super) fn change_to(&mut self, balanced: &[Balanced]) -> Option<Change> {
+        let rules = rules(balanced);
+        if self.rules.as_ref() == Some(&rules) {
+            return None;
+        }
+        self.rules = None;
+        let wanted: BTreeSet<Way> = balanced.iter().flat_map(Balanced::ways).collect();
+        let gone = self.ways.difference(&wanted).cloned().collect();
+        self.ways.extend(wanted);
+        Some(Change { rules, gone })
+    }
+
+    /// All of the change was made.
+    pub(super) fn done(&mut self, Change { rules, gone }: Change) {
+        self.rules = Some(rules);
+        self.ways.retain(|way| !gone.contains(way));
     }
 }
 
@@ -270,6 +338,78 @@ mod tests {
         let services = [service("a", json!({}))];
         let balanced = plan.update(services.iter(), &Health::noted(2, &[]));
         assert!(rules(&balanced).contains("udp dport 443 drop"));
+    }
+
+    fn change(programmed: &mut Programmed, spec: serde_json::Value, nodes: &[&str]) -> Change {
+        let answers: Vec<_> = nodes.iter().map(|&node| (node, PROXY_PORT, true)).collect();
+        let services = [service("a", spec)];
+        let balanced = Plan::default().update(services.iter(), &Health::noted(3, &answers));
+        programmed.change_to(&balanced).expect("something to do")
+    }
+
+    /// Address, port, node and its port of each way that goes.
+    fn gone(change: &Change) -> Vec<String> {
+        let values = |way: &Way| {
+            let flows = way.flows();
+            let values: Vec<&str> = flows.iter().skip(1).step_by(2).map(String::as_str).collect();
+            format!("{} {}", way.protocol(), values.join(" "))
+        };
+        change.gone.iter().map(values).collect()
+    }
+
+    fn ports(ports: &[(&str, u16, u16)]) -> serde_json::Value {
+        let port = |(protocol, port, node_port): &(&str, u16, u16)| {
+            json!({
+                "protocol": protocol,
+                "port": port,
+                "nodePort": node_port,
+            })
+        };
+        json!({"ports": ports.iter().map(port).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn flows_of_a_node_or_a_port_that_is_taken_away_are_forgotten() {
+        let mut programmed = Programmed::default();
+        let both = || ports(&[("UDP", 443, 30443), ("TCP", 80, 30080)]);
+        let first = change(&mut programmed, both(), &["n1", "n2"]);
+        assert_eq!(gone(&first), [""; 0]);
+        programmed.done(first);
+        let without_n2 = change(&mut programmed, both(), &["n1"]);
+        assert_eq!(
+            gone(&without_n2),
+            ["tcp 10.202.0.1 80 10.200.0.12 30080", "udp 10.202.0.1 443 10.200.0.12 30443"]
+        );
+        programmed.done(without_n2);
+        let other_ports = change(&mut programmed, ports(&[("UDP", 443, 31443)]), &["n1"]);
+        assert_eq!(
+            gone(&other_ports),
+            ["tcp 10.202.0.1 80 10.200.0.11 30080", "udp 10.202.0.1 443 10.200.0.11 30443"]
+        );
+    }
+
+    #[test]
+    fn a_change_that_failed_is_made_good_also_when_the_wish_is_the_old_one_again() {
+        let mut programmed = Programmed::default();
+        let first = change(&mut programmed, json!({}), &["n1"]);
+        let rules = first.rules.clone();
+        programmed.done(first);
+        // Fails: nobody knows how far it came.
+        drop(change(&mut programmed, json!({}), &["n2"]));
+        let again = change(&mut programmed, json!({}), &["n1"]);
+        assert_eq!(again.rules, rules);
+        assert_eq!(gone(&again), ["udp 10.202.0.1 443 10.200.0.12 30443"]);
+    }
+
+    #[test]
+    fn what_is_programmed_is_not_programmed_again() {
+        let mut programmed = Programmed::default();
+        let only = change(&mut programmed, json!({}), &["n1"]);
+        programmed.done(only);
+        let services = [service("a", json!({}))];
+        let health = Health::noted(3, &[("n1", PROXY_PORT, true)]);
+        let balanced = Plan::default().update(services.iter(), &health);
+        assert!(programmed.change_to(&balanced).is_none());
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! What the operator watches: the pools, and what bears their label.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use baton_crds::RelayPool;
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::Api;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{Controller, WatchStreamExt as _, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::endings::Endings;
+use crate::names;
+
+/// What the watches have seen.
+pub(super) struct Watches {
+    pub(super) pools: Store<RelayPool>,
+    pub(super) pods: Store<Pod>,
+    pub(super) services: Store<Service>,
+    pub(super) configs: Store<ConfigMap>,
+    pub(super) budgets: Store<PodDisruptionBudget>,
+    pub(super) revisions: Store<ControllerRevision>,
+    pub(super) endings: Endings,
+}
+
+impl Watches {
+    /// Over when each has seen everything once.
+    pub(super) async fn seen(&self) {
+        // A store whose watch has ended for good has nothing to wait for; the operator is going down.
+        let _ = tokio::join!(
+            self.pools.wait_until_ready(),
+            self.pods.wait_until_ready(),
+            self.services.wait_until_ready(),
+            self.configs.wait_until_ready(),
+            self.budgets.wait_until_ready(),
+            self.revisions.wait_until_ready(),
+        );
+    }
+}
+
+/// The watches, and the controller that they wake.
+pub(super) fn start(client: &Client, namespace: Option<&str>) -> (Watches, Controller<RelayPool>) {
+    let everything = watcher::Config::default();
+    let (pools, seen_pools) = watch(api(client, namespace), everything);
+    let labelled = || watcher::Config::default().labels(names::POOL_LABEL);
+    let (pods, seen_pods) = watch::<Pod>(api(client, namespace), labelled());
+    let endings = Endings::default();
+    let seen = endings.clone();
+    let seen_pods = seen_pods.inspect(move |pod| {
+        if let Ok(pod) = pod {
+            seen.note(pod);
+        }
+    });
+    let (services, seen_services) = watch(api(client, namespace), labelled());
+    let (configs, seen_configs) = watch(api(client, namespace), labelled());
+    let (budgets, seen_budgets) = watch(api(client, namespace), labelled());
+    let (revisions, seen_revisions) = watch(api(client, namespace), labelled());
+    let controller = Controller::for_stream(seen_pools, pools.clone())
+        .owns_stream(seen_pods)
+        .owns_stream(seen_services)
+        .owns_stream(seen_configs)
+        .owns_stream(seen_budgets)
+        .owns_stream(seen_revisions);
+    (Watches { pools, pods, services, configs, budgets, revisions, endings }, controller)
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+type Seen<K> = Result<K, watcher::Error>;
+
+/// A store, and the stream that fills it and says what changed.
+fn watch<K>(api: Api<K>, config: watcher::Config) -> (Store<K>, impl Stream<Item = Seen<K>> + Send)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Hash + Eq,
+{
+    let (store, writer) = reflector::store();
+    let changes = watcher(api, config).default_backoff().reflect(writer).touched_objects();
+    let changes = changes.inspect(|change| {
+        if let Err(error) = change {
+            // The watcher backs off and comes back.
+            tracing::warn!(kind = %K::kind(&()), %error, "watching");
+        }
+    });
+    (store, changes)
+}

@@ -1,0 +1,209 @@
+//! A pool of real relays in this process, behind one loopback address, replaced one by one as the operator does it.
+
+mod balancer;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use baton_client::{ClientConfig, Identity, Profile};
+use baton_relay::auth::Mode;
+use baton_relay::drain::{Flag, Reason};
+use baton_relay::keys::{PoolKeys, PoolSecret};
+use baton_relay::seeds::Seeds;
+use baton_relay::status::Status;
+use baton_relay::{Config, Relay};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::json;
+
+pub use balancer::Balancer;
+
+/// The name in the relays' certificate.
+const SERVER_NAME: &str = "edge.tests.baton.internal";
+
+/// A pool of relays.
+#[derive(Debug)]
+pub struct Fleet {
+    relays: Vec<Relay>,
+    balancer: Balancer,
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+    started: AtomicU64,
+}
+
+/// How the drain of one relay went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Sessions in the snapshot, and those that came after it.
+    pub sessions: u64,
+    /// How they ended.
+    pub moved: u64,
+    /// How they ended.
+    pub left: u64,
+    /// How they ended.
+    pub forced: u64,
+    /// How they ended.
+    pub silent: u64,
+}
+
+impl Fleet {
+    /// So many relays, all linked.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start(count: usize) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()]);
+        let made = made.expect("a certificate");
+        let mut fleet = Self {
+            relays: Vec::new(),
+            balancer: Balancer::start().await,
+            certificate: made.cert.der().clone(),
+            key: made.signing_key.serialize_der(),
+            started: AtomicU64::new(0),
+        };
+        for _ in 0..count {
+            fleet.add().await;
+        }
+        fleet
+    }
+
+    /// The address of them all.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.balancer.address()
+    }
+
+    /// How the relays are, from the oldest to the newest.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<Status> {
+        self.relays.iter().map(Relay::status).collect()
+    }
+
+    /// The relays' metrics, from the oldest to the newest.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<String> {
+        self.relays.iter().map(Relay::metrics).collect()
+    }
+
+    /// A client of the pool with this seed, as it would be configured by a profile.
+    ///
+    /// # Panics
+    /// Never: the profile is made here.
+    #[must_use]
+    pub fn client(&self, seed: u8) -> ClientConfig {
+        let pem = pem(&self.certificate);
+        let profile = json!({
+            "addresses": [self.address().to_string()],
+            "serverName": SERVER_NAME,
+            "audience": "tests/edge",
+            "ca": pem,
+        });
+        let profile = Profile::from_json(profile.to_string().as_bytes()).expect("a profile");
+        ClientConfig::new(Identity::from_seed([seed; 32]), profile)
+    }
+
+    /// Starts another relay, and lets flows in when it is ready.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn add(&mut self) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let relay = Relay::start(Config {
+            name: format!("relay {number}"),
+            pool: "tests/edge".into(),
+            listen: any,
+            mesh_listen: any,
+            mesh_advertise: None,
+            admin_listen: any,
+            keys: PoolKeys::one(PoolSecret::from_bytes([7; 32])),
+            mode: Mode::Open,
+            certificates: vec![self.certificate.clone()],
+            private_key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())),
+            epoch: 0,
+            max_sessions: 10_000,
+        })
+        .expect("a relay");
+        let addresses = self.relays.iter().map(Relay::mesh_address).collect();
+        relay.set_seeds(Seeds { addresses });
+        relay.ready().await;
+        self.balancer.add(relay.address());
+        self.relays.push(relay);
+    }
+
+    /// Sets the shutdown flag of the oldest relay.
+    pub fn flag_oldest(&self, id: &str, grace: Duration) {
+        self.relays[0].set_flag(Some(Flag {
+            id: id.into(),
+            grace_seconds: grace.as_secs(),
+            reason: Reason::Rollout,
+            max_sessions_per_second: 0,
+        }));
+    }
+
+    /// Withdraws it.
+    pub fn unflag_oldest(&self) {
+        self.relays[0].set_flag(None);
+    }
+
+    /// Starts a relay, drains the oldest one, and removes it. Until it is gone, new flows may land on it, as with a Service.
+    ///
+    /// # Panics
+    /// When it is not drained within `grace` and some seconds.
+    pub async fn replace_oldest(&mut self, grace: Duration) -> Drained {
+        self.add().await;
+        self.drain_oldest(grace).await
+    }
+
+    /// Drains the oldest relay and removes it.
+    ///
+    /// # Panics
+    /// When it is not drained within `grace` and some seconds.
+    pub async fn drain_oldest(&mut self, grace: Duration) -> Drained {
+        let old = self.relays.remove(0);
+        let id = format!("drain-{}", self.started.load(Ordering::Relaxed));
+        old.set_flag(Some(Flag {
+            id,
+            grace_seconds: grace.as_secs(),
+            reason: Reason::Rollout,
+            max_sessions_per_second: 0,
+        }));
+        let drained = tokio::time::timeout(grace + Duration::from_secs(10), old.drained()).await;
+        let status = old.status();
+        assert!(drained.is_ok(), "not drained: {status:?}");
+        self.balancer.remove(old.address());
+        let report = status.drain.expect("a report");
+        old.stop().await;
+        Drained {
+            sessions: report.at_flag + report.stragglers,
+            moved: report.moved,
+            left: report.left,
+            forced: report.forced,
+            silent: report.silent,
+        }
+    }
+
+    /// Ends all relays.
+    pub async fn stop(self) {
+        for relay in self.relays {
+            relay.stop().await;
+        }
+    }
+}
+
+impl std::ops::AddAssign for Drained {
+    fn add_assign(&mut self, other: Self) {
+        self.sessions += other.sessions;
+        self.moved += other.moved;
+        self.left += other.left;
+        self.forced += other.forced;
+        self.silent += other.silent;
+    }
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    use data_encoding::BASE64;
+    let encoded = BASE64.encode(certificate);
+    let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}

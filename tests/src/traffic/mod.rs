@@ -1,0 +1,13 @@
+//! Traffic that knows what it has lost: numbered blocks on streams, numbered datagrams beside them.
+//!
+//! It is the judge of "lost": what relays, clients or the operator count themselves is compared with it, not believed.
+
+mod datagrams;
+mod gaps;
+mod pair;
+mod stream;
+
+pub use datagrams::{Datagrams, Received};
+pub use gaps::Gaps;
+pub use pair::{Offered, Outcome, Pair};
+pub use stream::{Direction, converse};

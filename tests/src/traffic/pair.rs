@@ -1,0 +1,196 @@
+//! Two peers that talk: a TCP connection through `forward` and `expose`, and datagrams beside it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use baton_client::{Allow, Client, ClientConfig, ServiceName, Status, tcp};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Datagrams, Direction, Received, converse};
+
+/// Bytes of a datagram.
+const DATAGRAM: usize = 400;
+
+/// What a pair offers.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered {
+    /// Of each direction of the TCP connection.
+    pub bytes_per_second: u64,
+    /// Between two datagrams of a direction.
+    pub datagram_every: Duration,
+}
+
+impl Default for Offered {
+    fn default() -> Self {
+        Self { bytes_per_second: 50_000, datagram_every: Duration::from_millis(20) }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Blocks that were written.
+    pub blocks_sent: u64,
+    /// Blocks that came, in order, once.
+    pub blocks_received: u64,
+    /// Between two blocks of a direction.
+    pub longest_stall: Duration,
+    /// Datagrams that were sent.
+    pub datagrams_sent: u64,
+    /// Different ones that came.
+    pub datagrams_received: u64,
+    /// Datagrams that came again.
+    pub datagrams_repeated: u64,
+    /// TCP connections that broke, and how.
+    pub broken: Vec<String>,
+}
+
+impl std::ops::AddAssign for Outcome {
+    fn add_assign(&mut self, other: Self) {
+        self.blocks_sent += other.blocks_sent;
+        self.blocks_received += other.blocks_received;
+        self.longest_stall = self.longest_stall.max(other.longest_stall);
+        self.datagrams_sent += other.datagrams_sent;
+        self.datagrams_received += other.datagrams_received;
+        self.datagrams_repeated += other.datagrams_repeated;
+        self.broken.extend(other.broken);
+    }
+}
+
+impl Outcome {
+    /// The share of datagrams that did not come.
+    #[must_use]
+    pub fn datagram_loss(&self) -> f64 {
+        1.0 - self.datagrams_received as f64 / self.datagrams_sent.max(1) as f64
+    }
+}
+
+/// Two peers with a TCP connection between them.
+#[derive(Debug)]
+pub struct Pair {
+    clients: [Client; 2],
+    ends: Option<(TcpStream, TcpStream)>,
+    _tasks: JoinSet<()>,
+}
+
+impl Pair {
+    /// Attaches both, and connects.
+    ///
+    /// # Panics
+    /// When one of them is not let in, or the connection does not come about.
+    pub async fn connect(one: ClientConfig, other: ClientConfig) -> Self {
+        let (one, other) = tokio::join!(Client::connect(one), Client::connect(other));
+        let clients = [one.expect("the first is attached"), other.expect("the second is attached")];
+        let [caller, service] = &clients;
+        let name: ServiceName = "talk".parse().expect("a name");
+        service.offer(name.clone(), Allow::Any);
+        let (inner, inner_address) = listen().await;
+        let (outer, outer_address) = listen().await;
+        let mut tasks = JoinSet::new();
+        let (exposed, forwarded) = (service.clone(), caller.clone());
+        tasks.spawn(async move { tcp::expose(&exposed, inner_address).await });
+        let peer = service.peer();
+        tasks.spawn(async move { tcp::forward(&forwarded, &outer, peer, &name).await });
+        let connecting = async { tokio::join!(TcpStream::connect(outer_address), inner.accept()) };
+        let (near, far) = tokio::time::timeout(Duration::from_secs(20), connecting)
+            .await
+            .expect("the connection comes about");
+        let ends = Some((near.expect("forward accepts"), far.expect("expose connects").0));
+        Self { clients, ends, _tasks: tasks }
+    }
+
+    /// How the two are.
+    #[must_use]
+    pub fn statuses(&self) -> [Status; 2] {
+        self.clients.each_ref().map(Client::status)
+    }
+
+    /// The two clients.
+    #[must_use]
+    pub const fn clients(&self) -> &[Client; 2] {
+        &self.clients
+    }
+
+    /// Talks until `stop`: once.
+    ///
+    /// # Panics
+    /// When it has talked before.
+    pub async fn talk(&mut self, offered: Offered, stop: watch::Receiver<bool>) -> Outcome {
+        let ends = self.ends.take().expect("a pair talks once");
+        let [one, other] = &self.clients;
+        let stream = converse(ends, offered.bytes_per_second, stop.clone());
+        let (stream, there, back) = tokio::join!(
+            stream,
+            exchange(one, other, offered.datagram_every, stop.clone()),
+            exchange(other, one, offered.datagram_every, stop),
+        );
+        let mut outcome = Outcome::default();
+        match stream {
+            Ok(directions) => directions.iter().for_each(|direction| outcome += direction.into()),
+            Err(error) => outcome.broken.push(error.to_string()),
+        }
+        outcome += there;
+        outcome += back;
+        outcome
+    }
+
+    /// Ends both.
+    pub async fn close(self) {
+        for client in self.clients {
+            client.close().await;
+        }
+    }
+}
+
+impl From<&Direction> for Outcome {
+    fn from(direction: &Direction) -> Self {
+        Self {
+            blocks_sent: direction.sent,
+            blocks_received: direction.received,
+            longest_stall: direction.longest_gap,
+            ..Self::default()
+        }
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// Sends numbered datagrams from one to the other until `stop`, and counts what comes for a moment more.
+async fn exchange(
+    from: &Client,
+    to: &Client,
+    every: Duration,
+    mut stop: watch::Receiver<bool>,
+) -> Outcome {
+    let mut route = from.route(to.peer()).expect("a route");
+    route.opened().await;
+    let mut sent = Datagrams::default();
+    let mut received = Received::default();
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = ticks.tick() => route.send(&sent.next(DATAGRAM)).expect("a datagram fits"),
+            (_, payload) = to.datagram() => received.came(&payload, Instant::now()),
+        }
+    }
+    // What is under way may still come.
+    while let Ok((_, payload)) =
+        tokio::time::timeout(Duration::from_millis(500), to.datagram()).await
+    {
+        received.came(&payload, Instant::now());
+    }
+    Outcome {
+        datagrams_sent: sent.sent(),
+        datagrams_received: received.count(),
+        datagrams_repeated: received.duplicates(),
+        ..Outcome::default()
+    }
+}
