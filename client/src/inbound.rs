@@ -3,12 +3,12 @@
 //! Both travel as payload of relayed datagrams. QUIC packets are told by their fixed bit (RFC 9000 section 17.2), which the
 //! inner endpoints never grease; the owner's datagrams begin with [`OWN`], in which that bit is zero.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use baton_protocol::id::PeerId;
+use baton_protocol::id::{PeerId, PeerPrefix};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -26,12 +26,16 @@ const OWN_WAITING: usize = 1024;
 /// Packets that the inner endpoint has not taken yet.
 const INNER_WAITING: usize = 1024;
 
+/// Senders whose names are known. When there are more, all are forgotten: relays name them again, session by session.
+const NAMES: usize = 4096;
+
 /// The way in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     own: Mutex<VecDeque<(PeerId, Bytes)>>,
     own_came: Notify,
     inner: Mutex<Inner>,
+    names: Mutex<HashMap<PeerPrefix, PeerId>>,
     dropped: AtomicU64,
 }
 
@@ -62,6 +66,20 @@ impl Inbound {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The sender whose id begins so, if any session has ever named it. So a session that is new has nothing to wait for.
+    pub(crate) fn name(&self, prefix: PeerPrefix) -> Option<PeerId> {
+        lock(&self.names).get(&prefix).copied()
+    }
+
+    /// A relay has named a sender.
+    pub(crate) fn add_name(&self, peer: PeerId) {
+        let mut names = lock(&self.names);
+        if names.len() == NAMES {
+            names.clear();
+        }
+        names.insert(peer.prefix(), peer);
     }
 
     fn deliver_inner(&self, peer: PeerId, packet: Bytes) {

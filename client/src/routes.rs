@@ -143,7 +143,10 @@ impl Routes {
                 _ => Ok(()),
             },
             None => {
-                entry.keep(datagram);
+                // The first packets of a flight are worth more to QUIC than its last.
+                if entry.held.len() < HELD {
+                    entry.keep(datagram);
+                }
                 Ok(())
             }
         }
@@ -172,16 +175,18 @@ impl Routes {
         frames
     }
 
-    /// OPENED came.
-    pub(crate) fn opened(&self, slot: Slot, alias: u64) {
+    /// OPENED came. Gives the peer that can be reached from now on, if it could not before.
+    pub(crate) fn opened(&self, slot: Slot, alias: u64) -> Option<PeerId> {
         let mut table = lock(&self.table);
         let current = table.current.clone();
-        let Some(peer) = table.by_alias.get(&alias).copied() else { return };
-        let Some(entry) = table.by_peer.get_mut(&peer) else { return };
+        let peer = table.by_alias.get(&alias).copied()?;
+        let entry = table.by_peer.get_mut(&peer)?;
         if !entry.opened.contains(&slot) {
             entry.opened.push(slot);
         }
+        let had_none = entry.via.is_none();
         entry.use_if_opened(current.as_ref());
+        (had_none && entry.via.is_some()).then_some(peer)
     }
 
     /// NOTICE came.

@@ -25,7 +25,7 @@ use crate::session::{Established, Input, Session};
 use crate::transport::Outer;
 
 /// How often silence is judged. A suspicion of three seconds is up to this late.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How often what nobody needs is looked for.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -268,7 +268,11 @@ impl Driver {
     fn frame(&mut self, slot: Slot, frame: Frame, now: Instant) {
         let in_use = self.current.as_ref().is_some_and(|(current, _)| *current == slot);
         match frame {
-            Frame::Opened { alias } => self.shared.routes.opened(slot, alias),
+            Frame::Opened { alias } => {
+                if let Some(peer) = self.shared.routes.opened(slot, alias) {
+                    self.shared.peers.poke(Some(peer));
+                }
+            }
             Frame::Notice { alias, code } => self.shared.routes.notice(slot, alias, code),
             Frame::Presence { peer, state, .. } if in_use => self.watches.presence(peer, state),
             Frame::Resync if in_use => {

@@ -4,6 +4,7 @@
 //! learns that a relay changed: a connection ends by its own idle timeout or by its owners, and by nothing else.
 
 mod address;
+mod congestion;
 mod peers;
 mod socket;
 mod stream;
@@ -16,14 +17,15 @@ use baton_protocol::id::PeerId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use quinn::crypto::{CryptoError, HmacKey};
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, Endpoint, EndpointConfig, Incoming,
-    ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt,
 };
 use sha2::Sha256;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use self::address::Addresses;
+use self::congestion::NudgeableCubic;
 pub(crate) use self::peers::Peers;
 use self::socket::RelayedSocket;
 pub(crate) use self::stream::ABANDONED;
@@ -321,10 +323,11 @@ impl Keeper {
     }
 
     async fn keep(self: Arc<Self>, peer: PeerId, connection: Connection) {
-        self.peers.lives(peer, &connection);
+        let poked = self.peers.lives(peer, &connection);
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
+                () = poked.notified() => drop(tasks.spawn(congestion::nudge(connection.clone()))),
                 opened = connection.accept_bi() => match opened {
                     Ok((send, receive)) => drop(tasks.spawn(self.clone().stream(peer, send, receive))),
                     Err(error) => {
@@ -378,8 +381,9 @@ fn transport() -> TransportConfig {
         .min_mtu(MTU)
         .mtu_discovery_config(None)
         .ack_frequency_config(Some(ack))
+        .congestion_controller_factory(Arc::new(NudgeableCubic::default()))
         .initial_rtt(Duration::from_millis(150))
-        // Datagrams here are pokes, which nobody reads: they are sent for their acknowledgement.
+        // Datagrams here are nudges, which nobody reads: they are sent for their acknowledgement.
         .datagram_receive_buffer_size(Some(1024))
         .datagram_send_buffer_size(1024);
     transport
@@ -393,9 +397,32 @@ fn config(identity: &Identity) -> EndpointConfig {
         Ok(mac) => EndpointConfig::new(Arc::new(ResetKey(mac.chain_update(b"baton-e2e/1 reset")))),
         Err(_) => EndpointConfig::default(),
     };
-    // The fixed bit tells these packets from the owner's datagrams.
-    config.grease_quic_bit(false);
+    // The fixed bit tells these packets from the owner's datagrams. And a connection id that is not known is one of another
+    // process: quinn's own generator would take it for nobody's, and say nothing.
+    config.grease_quic_bit(false).cid_generator(|| Box::new(AnyId));
     config
+}
+
+/// Makes random connection ids, and takes any for its own.
+#[derive(Debug)]
+struct AnyId;
+
+impl AnyId {
+    const LENGTH: usize = 8;
+}
+
+impl ConnectionIdGenerator for AnyId {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; Self::LENGTH]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Makes stateless reset tokens (RFC 9000 section 10.3.2).

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use baton_protocol::id::PeerId;
-use bytes::Bytes;
 use quinn::Connection;
+use tokio::sync::Notify;
 
 use super::stream::Rejection;
 use crate::service::{Allow, ServiceName};
@@ -14,12 +14,18 @@ use crate::session::queue::lock;
 /// A place for the connection to one peer. Locked while it is dialed, so that it is dialed once.
 pub(super) type Place = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
+#[derive(Debug)]
+struct Living {
+    peer: PeerId,
+    poked: Arc<Notify>,
+}
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     places: Mutex<HashMap<PeerId, Place>>,
     /// Connections that live, whoever made them.
-    living: Mutex<HashMap<usize, (PeerId, Connection)>>,
+    living: Mutex<HashMap<usize, Living>>,
     services: Mutex<BTreeMap<ServiceName, Allow>>,
 }
 
@@ -41,14 +47,17 @@ impl Peers {
     }
 
     /// A connection lives. One that the peer made is used for our streams too, unless there is another already.
-    pub(super) fn lives(&self, peer: PeerId, connection: &Connection) {
-        lock(&self.living).insert(connection.stable_id(), (peer, connection.clone()));
+    /// Gives what says that the connection should be nudged.
+    pub(super) fn lives(&self, peer: PeerId, connection: &Connection) -> Arc<Notify> {
+        let poked = Arc::new(Notify::new());
+        lock(&self.living).insert(connection.stable_id(), Living { peer, poked: poked.clone() });
         let place = self.place(peer);
         if let Ok(mut place) = place.try_lock()
             && place.as_ref().is_none_or(|other| other.close_reason().is_some())
         {
             *place = Some(connection.clone());
         }
+        poked
     }
 
     /// A connection has ended.
@@ -69,14 +78,8 @@ impl Peers {
     /// Sends something to a peer, or to all, that asks for an answer. If packets were lost with a session, recovery begins
     /// with that instead of with a timer that has backed off.
     pub(crate) fn poke(&self, peer: Option<PeerId>) {
-        let living: Vec<Connection> = {
-            let living = lock(&self.living);
-            let meant = |(other, _): &&(PeerId, Connection)| peer.is_none_or(|peer| peer == *other);
-            living.values().filter(meant).map(|(_, connection)| connection.clone()).collect()
-        };
-        for connection in living {
-            // Fails only on a connection that has ended.
-            let _ = connection.send_datagram(Bytes::from_static(&[0]));
-        }
+        let living = lock(&self.living);
+        let meant = living.values().filter(|one| peer.is_none_or(|peer| peer == one.peer));
+        meant.for_each(|one| one.poked.notify_one());
     }
 }

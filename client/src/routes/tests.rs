@@ -70,7 +70,7 @@ async fn a_route_moves_when_the_new_session_is_in_use_and_has_opened_it() {
     let other = PeerId::from_bytes([2; 32]);
     routes.send(other, b"0", now).unwrap();
     let asked = opens(&routes.frames(old));
-    asked.iter().for_each(|alias| routes.opened(old, *alias));
+    asked.iter().for_each(|alias| assert!(routes.opened(old, *alias).is_some()));
     sent(&old_queue).await;
     sent(&old_queue).await;
 
@@ -85,7 +85,7 @@ async fn a_route_moves_when_the_new_session_is_in_use_and_has_opened_it() {
     assert_eq!(sent(&new_queue).await.1, "2");
     routes.send(other, b"2", now).unwrap();
     assert_eq!(sent(&old_queue).await.1, "2", "not opened there yet");
-    asked.iter().for_each(|alias| routes.opened(new, *alias));
+    asked.iter().for_each(|alias| assert_eq!(routes.opened(new, *alias), None, "it could before"));
     routes.send(other, b"3", now).unwrap();
     assert_eq!(sent(&new_queue).await.1, "3");
     routes.closed(old);

@@ -168,7 +168,7 @@ pub(super) enum ControlBroken {
     Finished,
 }
 
-/// Who the senders of one session are: by alias once SENDER has come, by the first half of their ids before and after.
+/// Who the senders of one session are: by alias once SENDER has come.
 #[derive(Debug)]
 pub(super) struct Senders {
     inbound: Arc<Inbound>,
@@ -178,7 +178,6 @@ pub(super) struct Senders {
 #[derive(Debug, Default)]
 struct Known {
     by_alias: BTreeMap<u64, PeerId>,
-    by_prefix: BTreeMap<PeerPrefix, PeerId>,
     nameless: Vec<(PeerPrefix, Bytes)>,
 }
 
@@ -198,7 +197,8 @@ impl Senders {
 
     fn long(&self, prefix: PeerPrefix, payload: Bytes) {
         let mut known = lock(&self.known);
-        let Some(peer) = known.by_prefix.get(&prefix).copied() else {
+        // Asked under the lock, or a name that comes now would find nothing that waits for it.
+        let Some(peer) = self.inbound.name(prefix) else {
             if known.nameless.len() == NAMELESS {
                 known.nameless.remove(0);
             }
@@ -213,7 +213,7 @@ impl Senders {
     fn name(&self, alias: u64, peer: PeerId) {
         let mut known = lock(&self.known);
         known.by_alias.insert(alias, peer);
-        known.by_prefix.insert(peer.prefix(), peer);
+        self.inbound.add_name(peer);
         let waiting = std::mem::take(&mut known.nameless);
         let (ready, rest): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|(prefix, _)| *prefix == peer.prefix());
@@ -247,6 +247,15 @@ mod tests {
             assert_eq!(inbound.datagram().await, (peer, Bytes::from(text)));
         }
         assert_eq!(inbound.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_another_session_knew_is_known() {
+        let inbound = Arc::new(Inbound::default());
+        let peer = PeerId::from_bytes([7; 32]);
+        Senders::new(inbound.clone()).name(16, peer);
+        Senders::new(inbound.clone()).long(peer.prefix(), raw("at once"));
+        assert_eq!(inbound.datagram().await, (peer, Bytes::from("at once")));
     }
 
     #[test]

@@ -17,8 +17,10 @@ pub(crate) struct Received {
 
 /// A transfer in both directions that goes on until it is told to end.
 pub(crate) struct Transfer {
+    clients: [Client; 2],
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<Received>>,
+    readers: Vec<JoinHandle<Received>>,
+    writers: Vec<JoinHandle<()>>,
     pub(crate) progress: watch::Receiver<u64>,
 }
 
@@ -35,32 +37,35 @@ impl Transfer {
         let here = accepting.await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let (count, progress) = watch::channel(0);
-        let mut tasks = Vec::new();
+        let (mut readers, mut writers) = (Vec::new(), Vec::new());
         for (mut send, mut receive) in [there, here] {
             let (stopped, count) = (stopped.clone(), count.clone());
-            tokio::spawn(async move { write(&mut send, stopped, pause).await });
-            tasks.push(tokio::spawn(async move { read(&mut receive, &count).await }));
+            writers.push(tokio::spawn(async move { write(&mut send, stopped, pause).await }));
+            readers.push(tokio::spawn(async move { read(&mut receive, &count).await }));
         }
-        Self { stop, tasks, progress }
+        Self { clients: [from.clone(), to.clone()], stop, readers, writers, progress }
     }
 
     /// Waits until so many more blocks have come.
     pub(crate) async fn more(&mut self, blocks: u64) {
         let goal = *self.progress.borrow() + blocks;
         let more = self.progress.wait_for(|count| *count >= goal);
-        tokio::time::timeout(Duration::from_secs(30), more)
-            .await
-            .expect("the transfer goes on")
-            .unwrap();
+        if tokio::time::timeout(Duration::from_secs(30), more).await.is_err() {
+            let statuses = self.clients.each_ref().map(Client::status);
+            panic!("the transfer stands still at {}: {statuses:#?}", *self.progress.borrow());
+        }
     }
 
     /// Ends it: every block that was sent has come, in order, once.
     pub(crate) async fn finish(self) -> Vec<Received> {
         self.stop.send_replace(true);
         let mut received = Vec::new();
-        for task in self.tasks {
+        for task in self.readers {
             received
                 .push(tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap());
+        }
+        for task in self.writers {
+            task.await.unwrap();
         }
         received
     }
