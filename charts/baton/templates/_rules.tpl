@@ -1,16 +1,16 @@
 {{/*
 What the operator may do: the same rules for a ClusterRole and for the Roles of a list of namespaces.
 
-Secrets and ConfigMaps are named by the operator, so it needs to list neither; RBAC cannot match names
-by a pattern, so `get` reaches every one of the namespace. They go with their pool by garbage collection.
+Secrets are named by the operator, so it needs to list none; RBAC cannot match names by a pattern, so
+`get` reaches every one of the namespace. What goes with its pool goes by garbage collection.
 */}}
 {{- define "baton.rules" -}}
 - apiGroups: [baton.dev]
   resources: [relaypools]
-  verbs: [get, list, watch, update, patch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [baton.dev]
   resources: [relaypools/status]
-  verbs: [get, update, patch]
+  verbs: [patch]
 # For owner references that block the owner's deletion, where admission checks them.
 - apiGroups: [baton.dev]
   resources: [relaypools/finalizers]
@@ -19,20 +19,17 @@ by a pattern, so `get` reaches every one of the namespace. They go with their po
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services]
-  verbs: [get, list, watch, create, update, patch, delete]
+  resources: [services, configmaps]
+  verbs: [list, watch, create, patch]
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [list, watch, create, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get, create, patch]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, create, patch]
+  verbs: [get, create]
 # To see that a namespace is terminating, where nothing can be created any more.
 - apiGroups: [""]
   resources: [namespaces]
