@@ -7,10 +7,14 @@ CHECK := $(CARGO) run --quiet --package baton-check --
 CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-full show fmt lint unit cluster-up cluster-down cluster-status cluster-env clean tools
+.PHONY: help demo test test-full show fmt lint unit cluster-up cluster-down cluster-status cluster-env clean tools
 
 help: ## List the verbs
 	@sed -n 's/\$$\$$/$$/; s/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: tools ## A download that goes on while every relay under it is replaced
+	@$(CARGO) build --quiet --package baton-demo --package baton-client --package baton-cluster
+	@$${CARGO_TARGET_DIR:-target}/debug/baton-demo run
 
 test: tools ## Lints, unit tests and a real Kubernetes, within the budget of a change
 	@$(CHECK) test

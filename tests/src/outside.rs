@@ -89,6 +89,12 @@ impl Outside {
         }
     }
 
+    /// The name of its network namespace, where it has one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<String> {
+        self.ours.as_ref().map(|ours| names::client_namespace(&ours.name))
+    }
+
     /// The address that the cluster sees, where it is known.
     #[must_use]
     pub fn public(&self) -> Option<Ipv4Addr> {

@@ -292,7 +292,11 @@ async fn load(image: &BuiltImage) {
     }
 }
 
-async fn client() -> Client {
+/// A client of the cluster that is tested, which is brought up where it is not.
+///
+/// # Panics
+/// When there is none.
+pub async fn client() -> Client {
     let config = match Kind::from_env() {
         Kind::Ours => {
             ensure_up().await;

@@ -9,8 +9,8 @@ use baton_client::token::{self, Grant};
 use baton_client::{ClientConfig, Identity, Profile, TokenSource};
 use baton_crds::{RelayPool, RolloutState};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -77,6 +77,20 @@ impl Pool {
         replicas: u32,
         more: Value,
     ) -> Self {
+        Self::create_in(namespace.client(), namespace.name(), image, replicas, more).await
+    }
+
+    /// As [`create`](Self::create), in a namespace that is no test's.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub async fn create_in(
+        client: Client,
+        namespace: &str,
+        image: &BuiltImage,
+        replicas: u32,
+        more: Value,
+    ) -> Self {
         install_operator().await;
         let name = "edge";
         let mut object = json!({
@@ -96,11 +110,11 @@ impl Pool {
         merge(&mut object["spec"], more);
         let pool = Self {
             name: name.into(),
-            namespace: namespace.name().into(),
-            pools: namespace.api(),
-            pods: namespace.api(),
-            secrets: namespace.api(),
-            maps: namespace.api(),
+            namespace: namespace.into(),
+            pools: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            secrets: Api::namespaced(client.clone(), namespace),
+            maps: Api::namespaced(client, namespace),
         };
         let object = serde_json::from_value(object).expect("a RelayPool");
         pool.pools.create(&PostParams::default(), &object).await.expect("the pool is made");
@@ -201,28 +215,35 @@ impl Pool {
         sum
     }
 
-    /// What lets clients in: the profile, with the token of a peer.
+    /// The pool as it is now.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn get(&self) -> kube::Result<RelayPool> {
+        self.pools.get(&self.name).await
+    }
+
+    /// What lets clients in: the profile, with a token for any peer of the group.
     ///
     /// # Panics
     /// When the operator has not made them.
     pub async fn profile(&self, group: &str) -> Profile {
-        let map = wait_for(
-            &self.maps,
-            &format!("{}-client", self.name),
-            "has an address",
-            PATIENCE,
-            |map| {
-                map.data.as_ref().is_some_and(|data| {
-                    data.get("profile.json").is_some_and(|profile| profile.contains(':'))
-                        && data.get("addresses").is_some_and(|addresses| !addresses.is_empty())
-                })
-            },
-        )
-        .await;
-        let json = &map.data.expect("data")["profile.json"];
-        let mut profile = Profile::from_json(json.as_bytes()).expect("a profile");
-        let secret =
-            self.secrets.get(&format!("{}-auth", self.name)).await.expect("the auth Secret");
+        let (profile, token) = self.credentials(group).await;
+        let mut profile = Profile::from_json(profile.as_bytes()).expect("a profile");
+        profile.token = TokenSource::Fixed(token.into());
+        profile
+    }
+
+    /// `profile.json`, and a token for any peer of the group.
+    ///
+    /// # Panics
+    /// When the operator has not made them.
+    pub async fn credentials(&self, group: &str) -> (String, String) {
+        let name = format!("{}-client", self.name);
+        let map = wait_for(&self.maps, &name, "has an address", PATIENCE, has_address).await;
+        let mut data = map.data.expect("data");
+        let profile = data.remove("profile.json").expect("a profile");
+        let secret = self.secrets.get(&format!("{}-auth", self.name)).await.expect("the Secret");
         let secret = &secret.data.expect("data")["hs256"].0;
         let grant = Grant {
             pool: format!("{}/{}", self.namespace, self.name),
@@ -232,9 +253,13 @@ impl Pool {
         };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let token = token::issue(&grant, secret, now.expect("after 1970").as_secs());
-        profile.token = TokenSource::Fixed(token.expect("a token").into());
-        profile
+        (profile, token.expect("a token"))
     }
+}
+
+fn has_address(map: &ConfigMap) -> bool {
+    let data = map.data.iter().flatten();
+    data.filter(|(key, _)| *key == "addresses").any(|(_, addresses)| !addresses.is_empty())
 }
 
 /// A client of the pool on a machine outside.
