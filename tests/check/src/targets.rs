@@ -50,7 +50,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 11] = [
+pub(crate) const TARGETS: [Target; 13] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -181,7 +181,33 @@ pub(crate) const TARGETS: [Target; 11] = [
         kind: Kind::OnCluster(CargoTest {
             package: Some("baton-tests"),
             features: Some("real-cluster"),
-            tests: &["pool"],
+            tests: &["upgrade"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "upgrade-lossy",
+        tier: "cluster",
+        about: "the same at 50 ms and one percent loss on each client's link",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["upgrade_lossy"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "revert",
+        tier: "cluster",
+        about: "an upgrade is taken back in the middle, and made again",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["revert"],
             threads: Some(1),
         }),
     },

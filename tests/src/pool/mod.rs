@@ -1,5 +1,6 @@
 //! A pool on a real cluster, as its owner sees it: the chart, a `RelayPool`, its client profile.
 
+pub mod upgrade;
 mod watcher;
 
 use std::net::SocketAddr;

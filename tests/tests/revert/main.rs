@@ -1,4 +1,5 @@
-//! A rollout that is taken back in the middle.
+//! A rollout on a real cluster that is taken back in the middle.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
 

@@ -1,0 +1,191 @@
+//! A pool is upgraded while peers talk through it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_client::Profile;
+use baton_crds::{RelayPool, RolloutStatus};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Pool, Seen, address, client};
+use crate::cluster::{self, TestNamespace};
+use crate::images;
+use crate::outside::Outside;
+use crate::traffic::{Offered, Outcome, Pair};
+use crate::udp_proxy::{Both, UdpProxy};
+
+const RELAYS: u32 = 3;
+const ROLLOUT: Duration = Duration::from_secs(240);
+
+/// What is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// How many pairs of peers talk.
+    pub pairs: usize,
+    /// What each of them offers.
+    pub offered: Offered,
+    /// The network between each client and the cluster, if it is not a good one.
+    pub link: Option<Both>,
+    /// How long they talk without a rollout, for comparison.
+    pub control: Duration,
+    /// How much larger the share of lost datagrams may be with the rollout.
+    pub datagram_slack: f64,
+}
+
+/// Runs it, asserts that nothing is lost, and records the figures.
+///
+/// # Panics
+/// When anything is.
+pub async fn run(namespace: &TestNamespace, scenario: Scenario) {
+    let [old, new] = images::relays().await;
+    cluster::load_image(old).await;
+    cluster::load_image(new).await;
+    let drain = json!({"drain": {"graceSeconds": 60}});
+    let pool = Pool::create(namespace, old, RELAYS, drain).await;
+    pool.ready().await;
+    let mut profile = pool.profile("team").await;
+    let outside = Arc::new(Outside::create().await);
+    let mut proxy = None;
+    if let Some(link) = scenario.link {
+        let between = UdpProxy::start(outside.clone(), address(&profile), link, 42).await;
+        let between = between.expect("a network in between");
+        profile.addresses = vec![between.address().to_string()];
+        proxy = Some(between);
+    }
+
+    let quiet = tokio::time::sleep(scenario.control);
+    let pairs = pairs_apart(&profile, &outside, scenario.pairs).await;
+    let (control, ()) = talk(pairs, scenario.offered, quiet).await;
+    assert_whole(&control.outcome);
+
+    let pairs = pairs_apart(&profile, &outside, scenario.pairs).await;
+    for (pod, status) in statuses(&pool).await {
+        assert!(status["sessions"].as_u64() > Some(0), "{pod} has no session: {status}");
+        assert_eq!(status["version"], "1.0.0", "{pod}");
+    }
+    let (rollout, (done, seen)) = talk(pairs, scenario.offered, roll_out(&pool)).await;
+    drop(proxy);
+    assert_whole(&rollout.outcome);
+    let forwarded = pool.counter(r#"baton_relay_bytes_total{direction="mesh_out"}"#).await;
+    assert!(forwarded > 0);
+    let status = done.status.and_then(|status| status.rollout).expect("a rollout");
+    let [moved, left, forced, silent] = [status.moved, status.left, status.forced, status.silent];
+    assert_eq!((left, forced, silent, status.unjudged), (0, 0, 0, 0), "{status:?}");
+    assert!(moved >= 2 * scenario.pairs as i64, "every session moved at least once: {status:?}");
+    assert!(seen.fewest_serving >= RELAYS as usize, "the floor: {seen:?}");
+    assert!(seen.most_pods <= RELAYS as usize + 2, "the ceiling: {seen:?}");
+    let (loss, base) = (rollout.outcome.datagram_loss(), control.outcome.datagram_loss());
+    let slack = scenario.datagram_slack;
+    assert!(loss <= base + slack, "datagrams lost: {loss} with the rollout, {base} without");
+    for (pod, status) in statuses(&pool).await {
+        assert_eq!(status["version"], "2.0.0", "{pod}");
+    }
+    report(namespace, &control, &rollout, &status, seen);
+}
+
+fn report(
+    namespace: &TestNamespace,
+    control: &Talked,
+    rollout: &Talked,
+    status: &RolloutStatus,
+    seen: Seen,
+) {
+    let (now, before) = (&rollout.outcome, &control.outcome);
+    let percent = |outcome: &Outcome| format!("{:.3}", outcome.datagram_loss() * 100.0);
+    let stall = |outcome: &Outcome| outcome.longest_stall.as_millis();
+    let blocks = format!("{} of {}", now.blocks_received, now.blocks_sent);
+    namespace.figure("blocks of 1000 bytes that arrived in order", blocks);
+    let lost = format!("{} (control {})", percent(now), percent(before));
+    namespace.figure("datagrams lost, %", lost);
+    let stalls = format!("{} (control {})", stall(now), stall(before));
+    namespace.figure("longest stall of a stream, ms", stalls);
+    let RolloutStatus { moved, left, forced, silent, .. } = status;
+    let sessions = format!("moved {moved}, left {left}, forced {forced}, silent {silent}");
+    namespace.figure("sessions", sessions);
+    namespace.figure("handovers as the clients count them", rollout.handovers);
+    namespace.figure("attempts that failed and were made again", rollout.failures);
+    let pods = format!("{}, {}", seen.fewest_serving, seen.most_pods);
+    namespace.figure("fewest serving pods, most pods", pods);
+}
+
+/// What every relay says of itself.
+async fn statuses(pool: &Pool) -> Vec<(String, Value)> {
+    let mut statuses = Vec::new();
+    for pod in pool.pods().await {
+        let name = pod.name_any();
+        let status = pool.relay(&name, "/v1/status").await;
+        statuses.push((name, serde_json::from_str(&status).expect("a status")));
+    }
+    statuses
+}
+
+/// Pairs whose two peers are on different relays: then everything they say passes the mesh.
+async fn pairs_apart(profile: &Profile, outside: &Outside, count: usize) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    while pairs.len() < count {
+        let pair = Pair::connect(client(profile, outside), client(profile, outside)).await;
+        let [one, other] = pair.statuses();
+        if one.relay == other.relay {
+            pair.close().await;
+        } else {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+struct Talked {
+    outcome: Outcome,
+    handovers: u64,
+    failures: u64,
+}
+
+async fn talk<T>(
+    pairs: Vec<Pair>,
+    offered: Offered,
+    meanwhile: impl Future<Output = T>,
+) -> (Talked, T) {
+    let (stop, stopped) = watch::channel(false);
+    let mut talks = JoinSet::new();
+    for mut pair in pairs {
+        let stopped = stopped.clone();
+        talks.spawn(async move {
+            let outcome = pair.talk(offered, stopped).await;
+            let statuses = pair.statuses();
+            let handovers = statuses.iter().map(|status| status.handovers).sum();
+            let failures = statuses.iter().flat_map(|status| status.failures.values()).sum();
+            pair.close().await;
+            Talked { outcome, handovers, failures }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let result = meanwhile.await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stop.send_replace(true);
+    let mut all = Talked { outcome: Outcome::default(), handovers: 0, failures: 0 };
+    while let Some(talked) = talks.join_next().await {
+        let talked = talked.expect("a pair talks to its end");
+        all.outcome += talked.outcome;
+        all.handovers += talked.handovers;
+        all.failures += talked.failures;
+    }
+    (all, result)
+}
+
+async fn roll_out(pool: &Pool) -> (RelayPool, Seen) {
+    let floor = pool.watch_floor();
+    floor.started().await;
+    let generation = pool.set_image(&images::relays().await[1]).await;
+    let done = pool.rolled_out(generation, ROLLOUT).await;
+    (done, floor.stop())
+}
+
+fn assert_whole(outcome: &Outcome) {
+    assert!(outcome.broken.is_empty(), "{:?}", outcome.broken);
+    assert!(outcome.blocks_sent > 0);
+    assert_eq!(outcome.blocks_sent, outcome.blocks_received);
+    assert_eq!(outcome.datagrams_repeated, 0);
+}
