@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -19,12 +18,9 @@ impl Files {
         let folder = std::env::temp_dir().join(format!("baton-demo-{}", std::process::id()));
         tokio::fs::create_dir_all(&folder).await?;
         let files = Self { folder };
+        let random = tokio::fs::File::open("/dev/urandom").await?;
         let mut file = tokio::fs::File::create(files.original()).await?;
-        let mut block = vec![0; 1 << 20];
-        for _ in 0..size / block.len() as u64 {
-            rand::rng().fill_bytes(&mut block);
-            file.write_all(&block).await?;
-        }
+        tokio::io::copy(&mut random.take(size), &mut file).await?;
         file.flush().await?;
         Ok(files)
     }

@@ -26,7 +26,7 @@ use crate::machine::Machine;
 const SIZE: u64 = 300 << 20;
 
 /// How fast they are served: the download must last longer than the upgrade.
-const BYTES_PER_SECOND: u64 = 5 << 20;
+const BYTES_PER_SECOND: u64 = 8 << 20;
 
 /// When the image is changed.
 const CHANGE_AFTER: Duration = Duration::from_secs(5);
