@@ -1,0 +1,124 @@
+//! Sessions come, serve, move and go.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use baton_protocol::close::CloseCode;
+use baton_protocol::frame::Intent;
+use baton_protocol::id::{PeerId, RelayId, SessionId, Stamp};
+use baton_protocol::presence::{Home, Withdrawal};
+use baton_protocol::session::{End, Outcome};
+
+use super::{Directory, Full, leave, unix_ms};
+use crate::drain::Added;
+use crate::mesh::frame::MeshFrame;
+use crate::session::handle::{Command, Handle};
+
+/// How far beyond the clock a stamp that a client names may be, in milliseconds. It only ever concerns the client itself.
+const STAMP_SLACK_MS: u64 = 60_000;
+impl Directory {
+    /// The id for a new session.
+    pub(crate) fn next_session(&self) -> SessionId {
+        let mut state = self.lock();
+        state.last_session += 1;
+        SessionId::from_u64(state.last_session)
+    }
+
+    /// The stamp for a new attachment of `peer`.
+    pub(crate) fn next_stamp(&self, peer: &PeerId, ticket: Option<Stamp>) -> Stamp {
+        self.lock().presence.next_stamp(peer, ticket, unix_ms())
+    }
+
+    /// Registers a session. What the drain has to say to it, if there is one, is said by a command.
+    pub(crate) fn add(&self, handle: &Arc<Handle>) -> Result<(), Full> {
+        let mut state = self.lock();
+        if state.sessions.len() >= self.max_sessions {
+            return Err(Full);
+        }
+        state.sessions.insert(handle.id, handle.clone());
+        let now = Instant::now();
+        match state.drain.session_added(handle.id, now) {
+            Added::Serves => {}
+            Added::Straggler(slot) => handle.command(Command::go(slot, now)),
+            Added::TooLate => handle.close(CloseCode::GoawayTimeout, End::Deadline),
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// The session's peer lives here from now. Gives the stamp under which it was announced.
+    pub(crate) fn announce(&self, handle: &Arc<Handle>) -> Stamp {
+        let mut state = self.lock();
+        let mut stamp = handle.stamp();
+        if state.presence.home(&handle.peer).is_some_and(|home| home.stamp >= stamp) {
+            // Someone attached with this key since WELCOME. Who announces last is the one who lives.
+            stamp = state.presence.next_stamp(&handle.peer, Some(stamp), unix_ms());
+            handle.restamp(stamp);
+        }
+        let home = Home {
+            stamp,
+            relay: self.me,
+            instance: handle.instance,
+            group: handle.group.to_string(),
+        };
+        let before = state.homes.insert(handle.peer, handle.clone());
+        let change = state.presence.announce(handle.peer, home.clone(), handle.intent);
+        if let Some(change) = change {
+            state.apply(self.me, &change, before);
+        }
+        state.tell_siblings(&MeshFrame::Announce {
+            peer: handle.peer,
+            home,
+            intent: handle.intent,
+        });
+        drop(state);
+        self.changed.notify_waiters();
+        stamp
+    }
+
+    /// The session's client says that it lives elsewhere, under `stamp`.
+    pub(crate) fn moved(&self, handle: &Arc<Handle>, stamp: Stamp, relay: RelayId) {
+        let mut state = self.lock();
+        let believable = relay != self.me
+            && state.siblings.contains_key(&relay)
+            && stamp > handle.stamp()
+            && stamp.as_u64() <= unix_ms().max(handle.stamp().as_u64()) + STAMP_SLACK_MS;
+        if believable {
+            let home =
+                Home { stamp, relay, instance: handle.instance, group: handle.group.to_string() };
+            if let Some(change) = state.presence.announce(handle.peer, home, Intent::Handover) {
+                state.apply(self.me, &change, None);
+            }
+        }
+    }
+
+    /// The session is over, and ended like that. It watched `watched` and had routes to `routed`.
+    pub(crate) fn remove(
+        &self,
+        handle: &Arc<Handle>,
+        outcome: Outcome,
+        watched: &[PeerId],
+        routed: &[PeerId],
+    ) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.sessions.remove(&handle.id);
+        watched.iter().for_each(|peer| leave(&mut state.watchers, peer, handle.id));
+        routed.iter().for_each(|peer| leave(&mut state.routed, peer, handle.id));
+        if state.drain.is_on() {
+            self.metrics.outcome(outcome);
+        }
+        state.drain.session_ended(handle.id, outcome);
+        let (peer, stamp) = (handle.peer, handle.stamp());
+        let why = if outcome == Outcome::Moved { Withdrawal::Moved } else { Withdrawal::Gone };
+        if let Some(change) = state.presence.withdraw(peer, stamp, self.me, why, now) {
+            state.apply(self.me, &change, None);
+        }
+        if handle.was_announced() {
+            state.tell_siblings(&MeshFrame::Withdraw { peer, stamp, why });
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
