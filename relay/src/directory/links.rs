@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_protocol::frame::Intent;
 use baton_protocol::id::RelayId;
 
 use super::{Directory, Duplicate, Sibling};
@@ -27,11 +26,7 @@ impl Directory {
         let flood: Vec<_> = state
             .presence
             .at(self.me)
-            .map(|(peer, home)| MeshFrame::Announce {
-                peer: *peer,
-                home: home.clone(),
-                intent: Intent::Fresh,
-            })
+            .map(|(peer, home)| MeshFrame::Announce { peer: *peer, home: home.clone() })
             .collect();
         sibling.count_sent(flood.len());
         self.metrics.mesh_links.set(i64::try_from(state.siblings.len()).unwrap_or(i64::MAX));
@@ -44,8 +39,7 @@ impl Directory {
     pub(crate) fn link_down(&self, sibling: &Arc<Sibling>, goodbye: bool) {
         let now = Instant::now();
         let mut state = self.lock();
-        if !state.siblings.get(&sibling.relay).is_some_and(|current| Arc::ptr_eq(current, sibling))
-        {
+        if !state.is_current(sibling) {
             return;
         }
         state.siblings.remove(&sibling.relay);
@@ -53,35 +47,33 @@ impl Directory {
         state.repoint_all(self.me, sibling.relay);
         if goodbye {
             let changes = state.presence.link_synced(sibling.relay, now);
-            changes.iter().for_each(|change| state.apply(self.me, change, None));
+            changes.iter().for_each(|change| state.apply(self.me, change));
         }
         self.metrics.mesh_links.set(i64::try_from(state.siblings.len()).unwrap_or(i64::MAX));
         drop(state);
         self.changed.notify_waiters();
     }
 
-    /// A sibling told us something about a peer, or that it has named all of its peers.
-    pub(crate) fn heard(&self, from: RelayId, frame: MeshFrame) {
+    /// A sibling told us something about a peer, or that it has named all of its peers. What comes over a link that has been
+    /// replaced meanwhile is older than what came over the newer one: it is ignored.
+    pub(crate) fn heard(&self, sibling: &Arc<Sibling>, frame: MeshFrame) {
         let now = Instant::now();
+        let from = sibling.relay;
         let mut state = self.lock();
-        match frame {
-            MeshFrame::Announce { peer, home, intent } if home.relay == from => {
-                if let Some(change) = state.presence.announce(peer, home, intent) {
-                    let before = state.homes.remove(&peer);
-                    state.apply(self.me, &change, before);
-                }
+        if !state.is_current(sibling) {
+            return;
+        }
+        let changes = match frame {
+            MeshFrame::Announce { peer, home } if home.relay == from => {
+                state.presence.announce(peer, home).into_iter().collect()
             }
             MeshFrame::Withdraw { peer, stamp, why } => {
-                if let Some(change) = state.presence.withdraw(peer, stamp, from, why, now) {
-                    state.apply(self.me, &change, None);
-                }
+                state.presence.withdraw(peer, stamp, from, why, now).into_iter().collect()
             }
-            MeshFrame::Synced => {
-                let changes = state.presence.link_synced(from, now);
-                changes.iter().for_each(|change| state.apply(self.me, change, None));
-            }
-            _ => {}
-        }
+            MeshFrame::Synced => state.presence.link_synced(from, now),
+            _ => Vec::new(),
+        };
+        changes.iter().for_each(|change| state.apply(self.me, change));
         drop(state);
         self.changed.notify_waiters();
     }

@@ -6,7 +6,10 @@
 //!
 //! Invariants:
 //! - Every session is in `sessions` from its WELCOME to its end, and if a drain is on, the drain owns it.
-//! - `homes` holds the session under whose stamp this relay announced a peer, exactly while that announcement is current.
+//! - `homes` holds the session under whose stamp this relay announced a peer, exactly while that announcement is current and
+//!   the session is here.
+//! - A peer that is offline has no session here that is its home: whoever ends elsewhere falls back to the one that it has not
+//!   left.
 //! - A destination's target is what `presence` says, whenever the lock is free.
 //! - What siblings are told, they are told in the order in which it happened here.
 
@@ -67,7 +70,7 @@ impl Directory {
     pub(crate) fn handle_timeout(&self) {
         let mut state = self.lock();
         let changes = state.presence.handle_timeout(Instant::now());
-        changes.iter().for_each(|change| state.apply(self.me, change, None));
+        changes.iter().for_each(|change| state.apply(self.me, change));
     }
 
     /// Nothing in here panics while it holds the lock, so a poisoned one is whole.

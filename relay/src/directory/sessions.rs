@@ -36,6 +36,7 @@ impl Directory {
             return Err(Full);
         }
         state.sessions.insert(handle.id, handle.clone());
+        state.of_peer.entry(handle.peer).or_default().push(handle.clone());
         let now = Instant::now();
         match state.drain.session_added(handle.id, now) {
             Added::Serves => {}
@@ -47,50 +48,37 @@ impl Directory {
         Ok(())
     }
 
-    /// The session's peer lives here from now. Gives the stamp under which it was announced.
-    pub(crate) fn announce(&self, handle: &Arc<Handle>) -> Stamp {
+    /// The session's peer lives here from now. Gives the stamp under which it was announced; `None` if the session is a
+    /// standby of a process that has been superseded since.
+    pub(crate) fn announce(&self, handle: &Arc<Handle>) -> Option<Stamp> {
         let mut state = self.lock();
-        let mut stamp = handle.stamp();
-        if state.presence.home(&handle.peer).is_some_and(|home| home.stamp >= stamp) {
-            // Someone attached with this key since WELCOME. Who announces last is the one who lives.
-            stamp = state.presence.next_stamp(&handle.peer, Some(stamp), unix_ms());
-            handle.restamp(stamp);
+        let winner = state.presence.home(&handle.peer).map(|home| home.instance);
+        if handle.is_standby() && winner.is_some_and(|winner| winner != handle.instance) {
+            return None;
         }
-        let home = Home {
-            stamp,
-            relay: self.me,
-            instance: handle.instance,
-            group: handle.group.to_string(),
-        };
-        let before = state.homes.insert(handle.peer, handle.clone());
-        let change = state.presence.announce(handle.peer, home.clone(), handle.intent);
-        if let Some(change) = change {
-            state.apply(self.me, &change, before);
-        }
-        state.tell_siblings(&MeshFrame::Announce {
-            peer: handle.peer,
-            home,
-            intent: handle.intent,
-        });
+        let stamp = state.announce(self.me, handle, handle.intent);
         drop(state);
         self.changed.notify_waiters();
-        stamp
+        Some(stamp)
     }
 
     /// The session's client says that it lives elsewhere, under `stamp`.
     pub(crate) fn moved(&self, handle: &Arc<Handle>, stamp: Stamp, relay: RelayId) {
         let mut state = self.lock();
+        handle.set_moved();
         let believable = relay != self.me
             && state.siblings.contains_key(&relay)
             && stamp > handle.stamp()
             && stamp.as_u64() <= unix_ms().max(handle.stamp().as_u64()) + STAMP_SLACK_MS;
         if believable {
-            let home =
-                Home { stamp, relay, instance: handle.instance, group: handle.group.to_string() };
-            if let Some(change) = state.presence.announce(handle.peer, home, Intent::Handover) {
-                state.apply(self.me, &change, None);
+            let (instance, group) = (handle.instance, handle.group.to_string());
+            let home = Home { stamp, relay, instance, group, intent: Intent::Handover };
+            if let Some(change) = state.presence.rumour(handle.peer, home, Instant::now()) {
+                state.apply(self.me, &change);
             }
         }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// The session is over, and ended like that. It watched `watched` and had routes to `routed`.
@@ -103,7 +91,7 @@ impl Directory {
     ) {
         let now = Instant::now();
         let mut state = self.lock();
-        state.sessions.remove(&handle.id);
+        state.take_out(handle);
         watched.iter().for_each(|peer| leave(&mut state.watchers, peer, handle.id));
         routed.iter().for_each(|peer| leave(&mut state.routed, peer, handle.id));
         if state.drain.is_on() {
@@ -112,11 +100,13 @@ impl Directory {
         state.drain.session_ended(handle.id, outcome);
         let (peer, stamp) = (handle.peer, handle.stamp());
         let why = if outcome == Outcome::Moved { Withdrawal::Moved } else { Withdrawal::Gone };
-        if let Some(change) = state.presence.withdraw(peer, stamp, self.me, why, now) {
-            state.apply(self.me, &change, None);
-        }
         if handle.was_announced() {
             state.tell_siblings(&MeshFrame::Withdraw { peer, stamp, why });
+        }
+        match state.presence.withdraw(peer, stamp, self.me, why, now) {
+            Some(change) => state.apply(self.me, &change),
+            // Nobody is told yet, but what comes for it meanwhile finds nobody here.
+            None => state.no_home(self.me, handle),
         }
         drop(state);
         self.changed.notify_waiters();

@@ -175,7 +175,7 @@ async fn listen(
             MeshFrame::Member { address } => {
                 let _ = shared.learned.try_send(address);
             }
-            frame => shared.directory.heard(sibling.relay, frame),
+            frame => shared.directory.heard(sibling, frame),
         }
     }
 }

@@ -110,9 +110,14 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
     let expiry = tokio::time::sleep(until_unix(serving.admission.expires_unix));
     tokio::pin!(expiry);
     shared.metrics.sessions.with_label_values(&[serving.state()]).inc();
+    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
+    let mut step = serving.carry_out();
     let fault = loop {
+        if let Err(fault) = step {
+            break fault;
+        }
         let before = serving.state();
-        let step = tokio::select! {
+        step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
             changed = inbox.command.changed() => {
@@ -126,14 +131,11 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
             _ = tick.tick() => { serving.tick(); Ok(()) }
             () = &mut expiry => Err(Fault::TokenExpired),
         };
-        let step = step.and_then(|()| serving.carry_out());
+        step = step.and_then(|()| serving.carry_out());
         let after = serving.state();
         if before != after {
             shared.metrics.sessions.with_label_values(&[before]).dec();
             shared.metrics.sessions.with_label_values(&[after]).inc();
-        }
-        if let Err(fault) = step {
-            break fault;
         }
     };
     shared.metrics.sessions.with_label_values(&[serving.state()]).dec();
@@ -224,8 +226,11 @@ impl Serving<'_> {
             match order {
                 Order::Send(frame) => self.frames.try_send(frame).map_err(|_| Fault::Slow)?,
                 Order::Announce => {
-                    self.handle.set_announced();
-                    let stamp = directory.announce(self.handle);
+                    let Some(stamp) = directory.announce(self.handle) else {
+                        // It is noticed as the end of the connection.
+                        self.handle.close(CloseCode::Superseded, End::Superseded);
+                        return Ok(());
+                    };
                     if self.handle.intent == Intent::Handover {
                         self.shared.metrics.handover(None, self.welcomed.elapsed());
                     }
@@ -261,6 +266,7 @@ impl Serving<'_> {
         let end = self.handle.closed_as().unwrap_or(by_client);
         self.handle.close(fault.code(), end);
         let class = match fault {
+            _ if end == End::Superseded => FailureClass::Superseded,
             Fault::Connection(error) => class_of(error),
             _ => FailureClass::ApplicationCloseLocal,
         };

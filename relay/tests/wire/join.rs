@@ -4,21 +4,10 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Frame, Intent, RefusalCode, Refused, Retry};
 use baton_protocol::id::PeerId;
 use bytes::Bytes;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
 use crate::peer::{Peer, Who};
 use crate::pool;
-
-fn token(claims: &serde_json::Value) -> Bytes {
-    jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        claims,
-        &EncodingKey::from_secret(pool::SECRET),
-    )
-    .unwrap()
-    .into()
-}
 
 async fn refused(peer: &mut Peer) -> Refused {
     let Frame::Refused(refused) = peer.next().await else { panic!("not refused") };
@@ -30,7 +19,7 @@ async fn refused(peer: &mut Peer) -> Refused {
 async fn a_token_is_judged_before_the_signature_and_both_must_be_right() {
     let relay = pool::start("a", pool::tokens());
     let (who, other) = (Who::new(1), Who::new(2));
-    let good = token(
+    let good = pool::token(
         &json!({"aud": pool::POOL, "exp": 4_000_000_000_u64, "sub": who.id().to_string(), "grp": "team"}),
     );
 

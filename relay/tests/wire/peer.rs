@@ -94,6 +94,11 @@ impl Peer {
         self.write(&frame.encode()).await;
     }
 
+    /// Says something to a relay that may have closed the connection.
+    pub(crate) async fn try_say(&mut self, frame: Frame) -> Result<(), quinn::WriteError> {
+        self.send.write_all(&frame.encode()).await
+    }
+
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.send.write_all(bytes).await.unwrap();
     }

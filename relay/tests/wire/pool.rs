@@ -8,6 +8,8 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay};
+use bytes::Bytes;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The audience of the pool.
@@ -82,6 +84,13 @@ pub(crate) async fn linked(count: usize) -> Vec<Relay> {
 /// Whom a pool with access tokens lets in.
 pub(crate) fn tokens() -> Mode {
     Mode::Token(TokenKeys::from_secrets(&[SECRET]))
+}
+
+/// An access token of the pool.
+pub(crate) fn token(claims: &serde_json::Value) -> Bytes {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET))
+        .unwrap()
+        .into()
 }
 
 /// A shutdown flag.

@@ -1,9 +1,10 @@
 //! Routes, aliases and presence on one relay.
 
 use baton_protocol::datagram::Datagram;
-use baton_protocol::frame::{Frame, NoticeCode, PeerState};
+use baton_protocol::frame::{Frame, Intent, NoticeCode, PeerState};
 use baton_protocol::id::PeerId;
 use bytes::Bytes;
+use serde_json::json;
 
 use crate::peer::{Peer, Who};
 use crate::pool;
@@ -69,5 +70,36 @@ async fn a_watcher_sees_a_peer_come_and_go() {
     assert_eq!(watcher.next().await, presence(2, PeerState::Online));
     peer.connection.close(0_u32.into(), b"");
     assert_eq!(watcher.next().await, presence(3, PeerState::Offline));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_of_another_group_is_never_seen() {
+    let relay = pool::start("a", pool::tokens());
+    relay.set_seeds(baton_relay::seeds::Seeds::default());
+    relay.ready().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let hello = |who: &Who, group: &str| {
+        let claims = json!({"aud": pool::POOL, "exp": 4_000_000_000_u64, "grp": group});
+        who.hello(Intent::Fresh, pool::token(&claims), Bytes::new())
+    };
+    let (mut watcher, _) = Peer::attach_with(&relay, &a, hello(&a, "one")).await;
+    watcher.open(16, b.id()).await;
+    watcher.say(Frame::Watch { peer: b.id() }).await;
+    let presence = |sequence, state| Frame::Presence { sequence, peer: b.id(), state };
+    assert_eq!(watcher.next().await, presence(1, PeerState::Offline));
+    let (other, _) = Peer::attach_with(&relay, &b, hello(&b, "two")).await;
+    other.connection.close(0_u32.into(), b"");
+    pool::until("it is gone", || relay.status().sessions == 1).await;
+    // It comes into the watcher's group, and leaves it for another.
+    let (_one, _) = Peer::attach_with(&relay, &b, hello(&b, "one")).await;
+    assert_eq!(watcher.next().await, presence(2, PeerState::Online));
+    assert_eq!(watcher.next().await, Frame::RouteRefreshed { peer: b.id() });
+    let (two, _) = Peer::attach_with(&relay, &b, hello(&b, "two")).await;
+    assert_eq!(watcher.next().await, presence(3, PeerState::Offline));
+    two.connection.close(0_u32.into(), b"");
+    pool::until("it is gone", || relay.status().sessions == 1).await;
+    let (_again, _) = Peer::attach_with(&relay, &b, hello(&b, "one")).await;
+    assert_eq!(watcher.next().await, presence(4, PeerState::Online), "nothing in between");
     relay.stop().await;
 }
