@@ -1,5 +1,6 @@
 //! Sessions come, serve, move and go.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -110,5 +111,17 @@ impl Directory {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// The session is over, and nobody knows what it watched and had routes to.
+    pub(crate) fn forget(&self, handle: &Arc<Handle>) {
+        let of = |sessions: &HashMap<PeerId, BTreeSet<SessionId>>| {
+            let its = sessions.iter().filter(|(_, sessions)| sessions.contains(&handle.id));
+            its.map(|(peer, _)| *peer).collect::<Vec<_>>()
+        };
+        let state = self.lock();
+        let (watched, routed) = (of(&state.watchers), of(&state.routed));
+        drop(state);
+        self.remove(handle, Outcome::Silent, &watched, &routed);
     }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod handle;
 mod join;
 mod path;
+mod registration;
 mod routes;
 mod serve;
 

@@ -17,6 +17,7 @@ use tracing::{debug, info};
 use super::handle::{Command, Handle, Note};
 use super::join::Joined;
 use super::path::{Attempt, PathWatch};
+use super::registration::Registration;
 use super::routes::{Routes, Seen, take};
 use super::{Shared, class_of};
 use crate::drain::Slot;
@@ -85,7 +86,9 @@ impl Fault {
 
 /// Serves a session until it ends, and removes it.
 pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Instant) {
-    let Joined { handle, mut inbox, hello, admission, send, mut receive, mut decoder } = joined;
+    let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = joined;
+    let Joined { mut receive, mut decoder, .. } = joined;
+    let handle = registration.handle.clone();
     let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
     let (seen, mut seen_inbox) = mpsc::channel(MAX_SEEN);
     let routes = Arc::new(Routes::default());
@@ -109,14 +112,13 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
     let mut tick = ticks();
     let expiry = tokio::time::sleep(until_unix(serving.admission.expires_unix));
     tokio::pin!(expiry);
-    shared.metrics.sessions.with_label_values(&[serving.state()]).inc();
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
-    let mut step = serving.carry_out();
+    let mut step = serving.say(welcome).and_then(|()| serving.carry_out());
     let fault = loop {
         if let Err(fault) = step {
             break fault;
         }
-        let before = serving.state();
+        registration.set_phase(serving.session.phase_name());
         step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
@@ -132,22 +134,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
             () = &mut expiry => Err(Fault::TokenExpired),
         };
         step = step.and_then(|()| serving.carry_out());
-        let after = serving.state();
-        if before != after {
-            shared.metrics.sessions.with_label_values(&[before]).dec();
-            shared.metrics.sessions.with_label_values(&[after]).inc();
-        }
     };
-    shared.metrics.sessions.with_label_values(&[serving.state()]).dec();
-    serving.end(&fault, connected);
+    serving.end(&fault, &mut registration, connected);
     tasks.shutdown().await;
 }
 
 impl Serving<'_> {
-    fn state(&self) -> &'static str {
-        self.session.phase_name()
-    }
-
     /// Takes what the control stream's reader brought.
     fn read(&mut self, read: Result<Frame, Fault>) -> Result<(), Fault> {
         Ok(self.session.handle_frame(read?)?)
@@ -219,12 +211,16 @@ impl Serving<'_> {
         }
     }
 
+    fn say(&self, frame: Frame) -> Result<(), Fault> {
+        self.frames.try_send(frame).map_err(|_| Fault::Slow)
+    }
+
     /// Carries out what the state machine wants.
     fn carry_out(&mut self) -> Result<(), Fault> {
         let directory = &self.shared.directory;
         while let Some(order) = self.session.poll_order() {
             match order {
-                Order::Send(frame) => self.frames.try_send(frame).map_err(|_| Fault::Slow)?,
+                Order::Send(frame) => self.say(frame)?,
                 Order::Announce => {
                     let Some(stamp) = directory.announce(self.handle) else {
                         // It is noticed as the end of the connection.
@@ -256,8 +252,8 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// The session is over. Whatever the reason, it is removed here and nowhere else.
-    fn end(&mut self, fault: &Fault, connected: Instant) {
+    /// The session is over: it is removed.
+    fn end(&mut self, fault: &Fault, registration: &mut Registration, connected: Instant) {
         let closed_by_client = matches!(
             fault,
             Fault::Connection(ConnectionError::ApplicationClosed(_)) | Fault::ControlEnded
@@ -277,7 +273,7 @@ impl Serving<'_> {
         }
         let outcome = self.session.outcome(end);
         let (watched, routed) = (self.session.watched(), self.session.routed());
-        self.shared.directory.remove(self.handle, outcome, &watched, &routed);
+        registration.remove(outcome, &watched, &routed);
         let (session, peer) = (self.handle.id, self.handle.peer);
         info!(%session, ?peer, ?end, outcome = outcome.name(), after = ?connected.elapsed(), %fault, "ended");
     }

@@ -165,3 +165,20 @@ async fn the_sum_holds_whatever_races_with_the_flag() {
     assert_eq!(report.left + report.forced + report.silent + report.moved, attached, "{report:?}");
     assert!(attached > 0 && attached < 60, "the flag came in the middle: {report:?}");
 }
+
+#[tokio::test]
+async fn who_does_not_read_its_welcome_is_a_session_like_any_other() {
+    let relay = pool::one().await;
+    let who = Who::new(1);
+    let mut deaf = Peer::connect_deaf(relay.address()).await.unwrap();
+    deaf.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
+    pool::until("it is a session", || relay.status().sessions == 1).await;
+    tokio::time::sleep(baton_protocol::HELLO_TIMEOUT + Duration::from_millis(500)).await;
+    assert_eq!(relay.status().sessions, 1, "HELLO came in time");
+    relay.set_flag(Some(flag("u-1", 1)));
+    assert_eq!(deaf.closed().await, u64::from(CloseCode::GoawayTimeout.code()));
+    relay.drained().await;
+    let report = relay.status().drain.unwrap();
+    assert_eq!((report.at_flag, report.silent, report.remaining), (1, 1, 0));
+    relay.stop().await;
+}
