@@ -3,12 +3,11 @@
 //! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
 //! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
 //! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing for one round trip after control bytes were
-//! written.
+//! written. Where control bytes never end, it gets [`HANDED_OVER`] bytes each round trip all the same.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
@@ -31,13 +30,38 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Egress {
     queue: Mutex<Queue>,
     filled: Notify,
-    control_written: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     datagrams: VecDeque<Bytes>,
     bytes: usize,
+    pacer: Pacer,
+}
+
+/// Decides how long datagrams wait for control bytes.
+#[derive(Debug, Default)]
+struct Pacer {
+    /// When control bytes were written last.
+    control_at: Option<Instant>,
+    /// Bytes of datagrams that need not wait, because others have.
+    credit: usize,
+}
+
+impl Pacer {
+    /// How long a datagram of this length waits. After the wait it goes, and with it as many others as quinn takes at a time:
+    /// a steady trickle of control bytes must not throttle datagrams to one per round trip.
+    fn wait(&mut self, length: usize, rtt: Duration, now: Instant) -> Option<Duration> {
+        if let Some(left) = self.credit.checked_sub(length) {
+            self.credit = left;
+            return None;
+        }
+        self.credit = 0;
+        let until = self.control_at? + rtt.min(MAX_PAUSE);
+        let wait = until.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
+        self.credit = HANDED_OVER.saturating_sub(length);
+        Some(wait)
+    }
 }
 
 impl Egress {
@@ -59,7 +83,7 @@ impl Egress {
 
     /// Control bytes were written: datagrams wait until they are on the wire.
     pub(crate) fn control_written(&self) {
-        self.control_written.store(true, Ordering::Release);
+        self.lock().pacer.control_at = Some(Instant::now());
     }
 
     /// Hands datagrams to `connection` until it ends. Calls `too_large` for each that does not fit its path.
@@ -69,8 +93,9 @@ impl Egress {
                 self.filled.notified().await;
                 continue;
             };
-            if self.control_written.swap(false, Ordering::AcqRel) {
-                tokio::time::sleep(connection.rtt().min(MAX_PAUSE)).await;
+            let wait = self.lock().pacer.wait(datagram.len(), connection.rtt(), Instant::now());
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
             }
             match connection.send_datagram_wait(datagram).await {
                 Ok(()) => {}
@@ -113,6 +138,37 @@ mod tests {
             3_u32.to_be_bytes().as_slice(),
             "those that came first are gone"
         );
+    }
+
+    const RTT: Duration = Duration::from_millis(40);
+
+    #[test]
+    fn a_datagram_waits_for_what_is_left_of_a_round_trip_after_control_bytes() {
+        let now = Instant::now();
+        let wait = |since: Duration| {
+            let mut pacer = Pacer { control_at: Some(now), credit: 0 };
+            pacer.wait(100, RTT, now + since)
+        };
+        assert_eq!(Pacer::default().wait(100, RTT, now), None, "there never were any");
+        assert_eq!(wait(Duration::ZERO), Some(RTT));
+        assert_eq!(wait(RTT / 4), Some(RTT * 3 / 4));
+        assert_eq!(wait(RTT), None, "they are on the wire");
+        let mut slow = Pacer { control_at: Some(now), credit: 0 };
+        assert_eq!(slow.wait(100, Duration::from_secs(9), now), Some(MAX_PAUSE));
+    }
+
+    #[test]
+    fn a_trickle_of_control_bytes_leaves_room_for_datagrams() {
+        let mut now = Instant::now();
+        let (start, mut pacer, mut passed) = (now, Pacer::default(), 0);
+        while now < start + RTT * 10 {
+            // Control bytes are written all the time.
+            pacer.control_at = Some(now);
+            now += pacer.wait(1000, RTT, now).unwrap_or_default();
+            passed += 1000;
+        }
+        assert!(passed >= 9 * (HANDED_OVER - 1000), "{passed} bytes in ten round trips");
+        assert!(passed <= 11 * HANDED_OVER, "{passed} bytes in ten round trips");
     }
 
     #[test]
