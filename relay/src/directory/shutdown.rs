@@ -8,7 +8,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::session::End;
 
 use super::Directory;
-use crate::drain::{Flag, Report, Slot};
+use crate::drain::{Begun, Flag, Report, Slot};
 use crate::session::handle::{Command, Handle};
 
 /// How a relay stands at one moment.
@@ -22,22 +22,29 @@ pub(crate) struct Standing {
     pub(crate) siblings: usize,
     pub(crate) online: usize,
 }
+/// A session that must be told to go, in this slot, which was given at this time.
+pub(crate) type Told = (Arc<Handle>, Slot, Instant);
+
 impl Directory {
     /// The session acknowledged its GOAWAY.
     pub(crate) fn acknowledged(&self, session: SessionId) {
         self.lock().drain.acknowledged(session);
     }
 
-    /// Sets the shutdown flag and takes the snapshot of sessions, in one critical section. Gives whom to tell what.
-    pub(crate) fn begin_shutdown(&self, flag: Flag) -> Vec<(Arc<Handle>, Slot, Instant)> {
+    /// Sets the shutdown flag and takes the snapshot of sessions, in one critical section. Gives whom to tell what; `None` if
+    /// that is as before.
+    pub(crate) fn begin_shutdown(&self, flag: Flag) -> Option<Vec<Told>> {
         let now = Instant::now();
         let mut state = self.lock();
         let sessions: Vec<_> = state.sessions.keys().copied().collect();
-        let told = state.drain.begin(flag, sessions, now);
-        let told = told
-            .into_iter()
-            .filter_map(|(id, slot)| Some((state.sessions.get(&id)?.clone(), slot, now)))
-            .collect();
+        let begun = state.drain.begin(flag, sessions, now);
+        let told = match begun {
+            Begun::AsBefore => None,
+            Begun::Tell(told) => {
+                let find = |(id, slot)| Some((state.sessions.get(&id)?.clone(), slot, now));
+                Some(told.into_iter().filter_map(find).collect())
+            }
+        };
         drop(state);
         self.changed.notify_waiters();
         told
@@ -55,15 +62,13 @@ impl Directory {
         self.changed.notify_waiters();
     }
 
-    /// Closes the sessions whose time is over. Gives how many.
+    /// Closes the sessions whose time is over. Gives how many are still to end.
     pub(crate) fn close_overdue(&self) -> usize {
         let state = self.lock();
         let overdue = state.drain.overdue(Instant::now());
-        for id in &overdue {
-            if let Some(handle) = state.sessions.get(id) {
-                handle.close(CloseCode::GoawayTimeout, End::Deadline);
-            }
-        }
+        let here = overdue.iter().filter_map(|id| state.sessions.get(id));
+        here.filter(|handle| handle.closed_as().is_none())
+            .for_each(|handle| handle.close(CloseCode::GoawayTimeout, End::Deadline));
         overdue.len()
     }
 

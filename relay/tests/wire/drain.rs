@@ -182,3 +182,27 @@ async fn who_does_not_read_its_welcome_is_a_session_like_any_other() {
     assert_eq!((report.at_flag, report.silent, report.remaining), (1, 1, 0));
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn a_flag_that_changes_while_it_is_told_is_told_to_everyone() {
+    let relay = pool::one().await;
+    let mut peers = Vec::new();
+    for number in 0..=255 {
+        peers.push(Peer::attach(&relay, &Who::new(number)).await.0);
+    }
+    let sent = || relay.metrics().contains("baton_relay_goaway_sent_total 256");
+    relay.set_flag(Some(flag("u-1", 60)));
+    // The first batch is told, and the rest is not yet.
+    while relay.metrics().contains("baton_relay_goaway_sent_total 0") {
+        tokio::task::yield_now().await;
+    }
+    relay.set_flag(Some(flag("u-1", 70)));
+    pool::until("all are told", sent).await;
+    relay.set_flag(Some(flag("u-1", 30)));
+    for peer in &mut peers {
+        assert_eq!(peer.go_away().await.sequence, 1);
+        assert_eq!(peer.next().await, Frame::GoAwayCancel { sequence: 1 });
+        assert!(peer.go_away().await.deadline <= Duration::from_secs(30), "it came closer");
+    }
+    relay.stop().await;
+}
