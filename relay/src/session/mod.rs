@@ -59,7 +59,13 @@ pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming) {
 
 async fn admit(shared: Arc<Shared>, connection: Connection) {
     let connected = Instant::now();
-    let joined = tokio::time::timeout(HELLO_TIMEOUT, join::join(&shared, &connection)).await;
+    let joining = async {
+        tokio::select! {
+            joined = join::join(&shared, &connection) => joined,
+            error = discard_datagrams(&connection) => Err(error.into()),
+        }
+    };
+    let joined = tokio::time::timeout(HELLO_TIMEOUT, joining).await;
     let joined = match joined {
         Ok(Ok(joined)) => joined,
         Ok(Err(error)) => {
@@ -77,6 +83,15 @@ async fn admit(shared: Arc<Shared>, connection: Connection) {
     };
     shared.metrics.handshake("ok");
     serve::serve(&shared, joined, connected).await;
+}
+
+/// Nobody has a route before WELCOME: what comes until then must not fill the connection's buffer.
+async fn discard_datagrams(connection: &Connection) -> ConnectionError {
+    loop {
+        if let Err(error) = connection.read_datagram().await {
+            return error;
+        }
+    }
 }
 
 /// Closes a connection with a code and its name.

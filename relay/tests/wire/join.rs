@@ -125,3 +125,21 @@ async fn another_process_with_the_same_key_supersedes_and_the_same_process_resum
     assert!(resumed.stamp > welcome.stamp);
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn a_stranger_has_one_stream_and_little_room_on_it() {
+    let relay = pool::one().await;
+    let mut stranger = Peer::connect(relay.address()).await.unwrap();
+    let soon = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(soon, stranger.connection.open_bi()).await.is_err());
+    assert!(tokio::time::timeout(soon, stranger.connection.open_uni()).await.is_err());
+    // Half a HELLO, and datagrams that nobody has a route for.
+    stranger.write(&[0x01, 0x4f, 0xa0, 0]).await;
+    for _ in 0..2000 {
+        stranger.connection.send_datagram_wait(vec![16; 1000].into()).await.unwrap();
+    }
+    let who = Who::new(1);
+    let (mut peer, _) = Peer::attach(&relay, &who).await;
+    peer.open(16, PeerId::from_bytes([9; 32])).await;
+    relay.stop().await;
+}
