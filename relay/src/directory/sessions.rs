@@ -36,6 +36,13 @@ impl Directory {
         if state.sessions.len() >= self.max_sessions {
             return Err(Full);
         }
+        if handle.is_standby() {
+            // A client that tries again has given its earlier attempt up. One key fills no relay with standbys.
+            let earlier = state.of_peer.get(&handle.peer).into_iter().flatten();
+            earlier
+                .filter(|other| other.is_standby())
+                .for_each(|other| other.close(CloseCode::Moved, End::Reattached));
+        }
         state.sessions.insert(handle.id, handle.clone());
         state.of_peer.entry(handle.peer).or_default().push(handle.clone());
         let now = Instant::now();

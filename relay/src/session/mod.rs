@@ -13,6 +13,7 @@ mod path;
 mod registration;
 mod routes;
 mod serve;
+mod serving;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

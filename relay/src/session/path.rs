@@ -94,6 +94,11 @@ impl PathWatch {
         asked
     }
 
+    /// Whether there is an attempt that has not come to an end.
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// An echo was answered, while the client's address was `address`.
     pub(crate) fn answered(
         &mut self,

@@ -71,6 +71,8 @@ pub(super) enum Seen {
         /// Of the echo.
         nonce: [u8; 8],
     },
+    /// The client's address is another one.
+    Elsewhere,
 }
 
 /// Takes one datagram from a client.

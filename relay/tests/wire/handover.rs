@@ -136,3 +136,33 @@ async fn a_home_that_a_client_makes_up_does_not_last() {
     pool::until("it is gone", || relays[0].status().mesh.peers == 0).await;
     stop(relays).await;
 }
+
+#[tokio::test]
+async fn a_peer_has_one_standby_and_not_for_long() {
+    let relays = pool::linked(2).await;
+    let who = Who::new(1);
+    let (_home, welcome) = Peer::attach(&relays[0], &who).await;
+    let first = standby(&relays[1], &who, welcome.ticket.clone()).await;
+    let mut second = standby(&relays[1], &who, welcome.ticket.clone()).await;
+    assert_eq!(first.closed().await, u64::from(CloseCode::Moved.code()));
+    activate(&mut second).await;
+    assert_eq!(relays[1].status().sessions, 1);
+    let idle = standby(&relays[1], &who, welcome.ticket).await;
+    assert_eq!(idle.closed().await, u64::from(CloseCode::LimitExceeded.code()));
+    assert!(second.connection.close_reason().is_none());
+    stop(relays).await;
+}
+
+#[tokio::test]
+async fn a_session_that_has_moved_does_not_stay() {
+    let relays = pool::linked(2).await;
+    let who = Who::new(1);
+    let (mut old, welcome) = Peer::attach(&relays[0], &who).await;
+    let mut new = standby(&relays[1], &who, welcome.ticket).await;
+    let stamp = activate(&mut new).await;
+    old.say(Frame::Moved { stamp, relay: relays[1].id() }).await;
+    assert_eq!(old.next().await, Frame::MovedOk);
+    assert_eq!(old.closed().await, u64::from(CloseCode::Moved.code()));
+    assert!(new.connection.close_reason().is_none());
+    stop(relays).await;
+}

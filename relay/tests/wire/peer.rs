@@ -18,7 +18,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, Trans
 use crate::pool::{SERVER_NAME, certificate};
 
 /// Nothing on loopback takes so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who a client is.
 #[derive(Clone)]

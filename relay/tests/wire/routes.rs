@@ -103,3 +103,33 @@ async fn a_peer_of_another_group_is_never_seen() {
     assert_eq!(watcher.next().await, presence(4, PeerState::Online), "nothing in between");
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn a_burst_is_answered_however_long_it_is() {
+    let relay = pool::one().await;
+    let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;
+    let (peers, count) = (PeerId::from_bytes([9; 32]), 3000_u64);
+    let frames = (100..100 + count).flat_map(|alias| {
+        [Frame::Open { alias, peer: peers }.encode(), Frame::Shut { alias }.encode()].concat()
+    });
+    peer.write(&frames.collect::<Vec<_>>()).await;
+    for alias in 100..100 + count {
+        assert_eq!(peer.next().await, Frame::Opened { alias });
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_and_never_reads_is_closed() {
+    let relay = pool::one().await;
+    let who = Who::new(1);
+    let mut deaf = Peer::connect_deaf(relay.address()).await.unwrap();
+    deaf.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
+    for number in 0..1000 {
+        let peer = PeerId::from_bytes([u8::try_from(number % 256).unwrap(); 32]);
+        deaf.say(Frame::Open { alias: 100 + number, peer }).await;
+    }
+    let limit = u64::from(baton_protocol::close::CloseCode::LimitExceeded.code());
+    assert_eq!(deaf.closed().await, limit);
+    relay.stop().await;
+}
