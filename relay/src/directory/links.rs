@@ -1,6 +1,7 @@
 //! Links to siblings, and what comes over them.
 
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ impl Directory {
             existing.close("a newer link exists");
         }
         state.siblings.insert(sibling.relay, sibling.clone());
+        state.departed.remove(&sibling.address);
         // Until the sibling has named its peers anew, those that it named before are held.
         state.presence.link_lost(sibling.relay, Instant::now());
         state.repoint_all(self.me, sibling.relay);
@@ -46,6 +48,7 @@ impl Directory {
         state.presence.link_lost(sibling.relay, now);
         state.repoint_all(self.me, sibling.relay);
         if goodbye {
+            state.departed.insert(sibling.address);
             let changes = state.presence.link_synced(sibling.relay, now);
             changes.iter().for_each(|change| state.apply(self.me, change));
         }
@@ -93,5 +96,30 @@ impl Directory {
         let state = self.lock();
         let others = state.siblings.values().filter(|sibling| sibling.relay != except);
         others.for_each(|sibling| sibling.tell(frame.clone()));
+    }
+
+    /// Whether the relay that listens there ended, and is not back yet.
+    pub(crate) fn said_goodbye(&self, address: SocketAddr) -> bool {
+        self.lock().departed.contains(&address)
+    }
+
+    /// Nobody asks any more who listened there.
+    pub(crate) fn forget_address(&self, address: SocketAddr) {
+        self.lock().departed.remove(&address);
+    }
+
+    /// Tells the next sibling, in turn, where all others listen.
+    pub(crate) fn exchange_members(&self) {
+        let mut state = self.lock();
+        let after = state.told_members.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = state.siblings.range((after, Bound::Unbounded));
+        let Some(sibling) =
+            rest.next().or(state.siblings.first_key_value()).map(|(_, s)| s.clone())
+        else {
+            return;
+        };
+        state.told_members = Some(sibling.relay);
+        let others = state.siblings.values().filter(|other| other.relay != sibling.relay);
+        others.for_each(|other| sibling.tell(MeshFrame::Member { address: other.address }));
     }
 }

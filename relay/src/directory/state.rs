@@ -1,6 +1,7 @@
 //! What one change of one peer means for all others. All of it happens under the directory's lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use baton_protocol::close::CloseCode;
@@ -27,6 +28,10 @@ pub(super) struct State {
     /// Who has a route to a peer.
     pub(super) routed: HashMap<PeerId, BTreeSet<SessionId>>,
     pub(super) siblings: BTreeMap<RelayId, Arc<Sibling>>,
+    /// Where siblings that said goodbye listened.
+    pub(super) departed: HashSet<SocketAddr>,
+    /// The last sibling that was told of all others.
+    pub(super) told_members: Option<RelayId>,
     pub(super) drain: Drain,
     pub(super) last_session: u64,
 }

@@ -37,9 +37,18 @@ pub(crate) fn start(name: &str, mode: Mode) -> Relay {
 }
 
 pub(crate) fn start_with(name: &str, mode: Mode, max_sessions: usize) -> Relay {
+    Relay::start(config(name, mode, max_sessions)).unwrap()
+}
+
+/// A relay whose siblings come in there.
+pub(crate) fn start_at(name: &str, mesh_listen: SocketAddr) -> Relay {
+    Relay::start(Config { mesh_listen, ..config(name, Mode::Open, 1000) }).unwrap()
+}
+
+fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (certificate, private_key) = certificate();
-    Relay::start(Config {
+    Config {
         name: name.into(),
         pool: POOL.into(),
         listen: any,
@@ -52,8 +61,7 @@ pub(crate) fn start_with(name: &str, mode: Mode, max_sessions: usize) -> Relay {
         private_key,
         epoch: 1,
         max_sessions,
-    })
-    .unwrap()
+    }
 }
 
 /// One relay that lets anyone in and is ready.
