@@ -5,7 +5,7 @@ use std::sync::Arc;
 use baton_protocol::frame::PeerState;
 use baton_protocol::id::{PeerId, PeerPrefix};
 
-use super::{Destination, Directory, leave};
+use super::{Destination, Directory, Target, leave};
 use crate::session::handle::{Handle, Note};
 
 impl Directory {
@@ -21,11 +21,11 @@ impl Directory {
         leave(&mut self.lock().routed, peer, handle.id);
     }
 
-    /// Where datagrams for the peer with this prefix go; `None` if it is offline.
-    pub(crate) fn find(&self, prefix: PeerPrefix) -> Option<Arc<Destination>> {
-        let mut state = self.lock();
-        let peer = state.presence.find(prefix)?;
-        Some(state.destination(self.me, peer))
+    /// Where the peer with this prefix is. Datagrams of siblings come in without a route: nothing is remembered of them.
+    pub(crate) fn find(&self, prefix: PeerPrefix) -> Target {
+        let state = self.lock();
+        let peer = state.presence.find(prefix);
+        peer.map_or(Target::Nowhere, |peer| state.target(self.me, &peer))
     }
 
     /// Subscribes a session to a peer and reports how it is now, in one step. A peer of another group is never online.

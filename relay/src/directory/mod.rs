@@ -28,6 +28,7 @@ use baton_protocol::id::RelayId;
 use tokio::sync::Notify;
 
 pub(crate) use destination::{Destination, Target};
+pub(crate) use sessions::Joining;
 pub(crate) use shutdown::Told;
 pub(crate) use sibling::{MAX_NEWS, Sibling};
 use state::{State, leave};

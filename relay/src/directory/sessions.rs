@@ -17,7 +17,33 @@ use crate::session::handle::{Command, Handle};
 
 /// How far beyond the clock a stamp that a client names may be, in milliseconds. It only ever concerns the client itself.
 const STAMP_SLACK_MS: u64 = 60_000;
+/// A connection that may become a session. A relay is not drained while there are some.
+#[derive(Debug)]
+pub(crate) struct Joining(Arc<Directory>);
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.0.lock().joining -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
 impl Directory {
+    /// A first packet came. `None` if no new session is taken in: a drain is on, or too many are joining.
+    pub(crate) fn begin_joining(self: &Arc<Self>, at_most: usize) -> Option<Joining> {
+        let mut state = self.lock();
+        if state.drain.is_on() || state.joining >= at_most {
+            return None;
+        }
+        state.joining += 1;
+        Some(Joining(self.clone()))
+    }
+
+    /// How many connections are joining.
+    pub(crate) fn joining(&self) -> usize {
+        self.lock().joining
+    }
+
     /// The id for a new session.
     pub(crate) fn next_session(&self) -> SessionId {
         let mut state = self.lock();

@@ -80,13 +80,17 @@ impl Directory {
     /// How it stands.
     pub(crate) fn standing(&self) -> Standing {
         let state = self.lock();
+        let now = Instant::now();
         let told = state.siblings.values().all(|sibling| sibling.has_heard_everything());
+        // Whoever joins after the deadline is closed at once: it need not be waited for.
+        let late = state.drain.deadline().is_some_and(|deadline| deadline <= now);
+        let empty = state.sessions.is_empty() && (state.joining == 0 || late);
         Standing {
             sessions: state.sessions.len(),
             draining: state.drain.is_on(),
-            drained: state.drain.is_on() && state.sessions.is_empty() && told,
+            drained: state.drain.is_on() && empty && told,
             deadline: state.drain.deadline(),
-            report: state.drain.report(Instant::now()),
+            report: state.drain.report(now),
             siblings: state.siblings.len(),
             online: state.presence.online(),
         }

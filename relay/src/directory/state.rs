@@ -33,6 +33,8 @@ pub(super) struct State {
     /// The last sibling that was told of all others.
     pub(super) told_members: Option<RelayId>,
     pub(super) drain: Drain,
+    /// Connections that are not sessions yet, and may become some.
+    pub(super) joining: usize,
     pub(super) last_session: u64,
 }
 

@@ -74,14 +74,10 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
     let Forward { destination, sender, stamp: believed, hops, payload } = forward;
     metrics.passed(Direction::MeshIn, payload.len());
     // The group was judged where the sender is attached.
-    let Some(found) = directory.find(destination) else {
-        return metrics.dropped(Dropped::Offline, 1);
-    };
-    let target = found.target();
-    match &**target {
+    match directory.find(destination) {
         Target::Here(receiver) => receiver.deliver(sender, &payload, metrics),
-        Target::There { sibling, stamp, .. } if *stamp > believed && hops < MAX_HOPS => {
-            sibling.forward(destination, sender, *stamp, hops + 1, &payload, metrics);
+        Target::There { sibling, stamp, .. } if stamp > believed && hops < MAX_HOPS => {
+            sibling.forward(destination, sender, stamp, hops + 1, &payload, metrics);
         }
         Target::There { .. } => metrics.dropped(Dropped::TooManyHops, 1),
         Target::Nowhere => metrics.dropped(Dropped::Offline, 1),

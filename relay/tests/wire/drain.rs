@@ -84,6 +84,7 @@ async fn a_new_connection_is_turned_away_and_a_handshake_under_way_is_a_straggle
     };
     assert_eq!(close.error_code, quinn_refused());
 
+    assert_eq!(relay.status().state, Phase::Draining, "not drained while someone may still come");
     straggler.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
     assert!(matches!(straggler.next().await, Frame::Welcome(_)));
     assert!(straggler.go_away().await.deadline < Duration::from_secs(60), "the remaining time");
