@@ -146,7 +146,7 @@ impl Metrics {
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build_info.with_label_values(&[crate::version()]).set(1);
 
         let metrics = Self {
             sessions: gauges("sessions", "Sessions here", &["state"])?,

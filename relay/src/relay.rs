@@ -22,6 +22,7 @@ use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
 use crate::seeds::Seeds;
 use crate::session;
+use crate::socket;
 use crate::status::{Reporter, Status};
 use crate::transport::{self, MAX_PAYLOAD, TlsError};
 
@@ -264,7 +265,7 @@ fn public_endpoint(
 ) -> Result<Endpoint, StartError> {
     let server = transport::server(certificates, key)?;
     let bind = |source| StartError::Bind { address: listen, source };
-    let socket = std::net::UdpSocket::bind(listen).map_err(bind)?;
+    let socket = socket::bind(listen).map_err(bind)?;
     Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)
 }
 

@@ -117,7 +117,7 @@ impl Reporter {
         Status {
             pod_uid: self.pod_uid.clone(),
             boot_id: format!("{:016x}", self.boot),
-            version: env!("CARGO_PKG_VERSION"),
+            version: crate::version(),
             state,
             sessions: standing.sessions,
             drain: standing.report,
