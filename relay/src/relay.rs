@@ -1,7 +1,6 @@
 //! A running relay, as a library.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -126,7 +125,6 @@ impl Relay {
             max_sessions: config.max_sessions,
             ready: is_ready,
             flag_error: Mutex::default(),
-            lingering: AtomicBool::new(false),
         });
         let admin = Admin::start(config.admin_listen, reporter.clone())?;
         let shared = Arc::new(session::Shared {
@@ -236,7 +234,7 @@ impl Relay {
 
     /// It is about to be stopped, and only answers what still comes.
     pub fn set_lingering(&self) {
-        self.reporter.lingering.store(true, Ordering::Release);
+        self.directory.set_lingering();
     }
 
     /// Ends it: closes what sessions are left, says goodbye to the siblings, and joins all tasks.

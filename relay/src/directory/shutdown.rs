@@ -17,6 +17,7 @@ pub(crate) struct Standing {
     pub(crate) sessions: usize,
     pub(crate) draining: bool,
     pub(crate) drained: bool,
+    pub(crate) lingering: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) report: Option<Report>,
     pub(crate) siblings: usize,
@@ -77,6 +78,12 @@ impl Directory {
         self.lock().sessions.values().for_each(|handle| handle.close(code, End::Deadline));
     }
 
+    /// The relay is about to exit, and only answers what still comes.
+    pub(crate) fn set_lingering(&self) {
+        self.lock().lingering = true;
+        self.changed.notify_waiters();
+    }
+
     /// How it stands.
     pub(crate) fn standing(&self) -> Standing {
         let state = self.lock();
@@ -89,6 +96,7 @@ impl Directory {
             sessions: state.sessions.len(),
             draining: state.drain.is_on(),
             drained: state.drain.is_on() && empty && told,
+            lingering: state.lingering,
             deadline: state.drain.deadline(),
             report: state.drain.report(now),
             siblings: state.siblings.len(),

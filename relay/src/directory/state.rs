@@ -33,6 +33,7 @@ pub(super) struct State {
     /// The last sibling that was told of all others.
     pub(super) told_members: Option<RelayId>,
     pub(super) drain: Drain,
+    pub(super) lingering: bool,
     /// Connections that are not sessions yet, and may become some.
     pub(super) joining: usize,
     pub(super) last_session: u64,

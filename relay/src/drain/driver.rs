@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const SERVING: i64 = 0;
 const DRAINING: i64 = 1;
 const DRAINED: i64 = 2;
+const LINGERING: i64 = 3;
 
 /// Follows `flag` until its sender is gone.
 pub(crate) async fn drive(
@@ -60,10 +61,12 @@ pub(crate) async fn drive(
 /// Reports how it stands. Gives how long to wait for a change.
 fn look(directory: &Directory, metrics: &Metrics) -> Duration {
     let standing = directory.standing();
-    metrics.drain_state.set(match (standing.draining, standing.drained) {
-        (_, true) => DRAINED,
-        (true, false) => DRAINING,
-        (false, false) => SERVING,
+    let state = (standing.lingering, standing.drained, standing.draining);
+    metrics.drain_state.set(match state {
+        (true, ..) => LINGERING,
+        (_, true, _) => DRAINED,
+        (_, _, true) => DRAINING,
+        _ => SERVING,
     });
     let deadline = standing.deadline.filter(|_| standing.sessions > 0);
     let wait = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

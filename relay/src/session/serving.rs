@@ -280,7 +280,7 @@ impl<'a> Serving<'a> {
         };
         let migration = self.path.ended(class, Instant::now());
         self.count_migration(migration);
-        if self.handle.intent == Intent::Handover && !self.handle.was_announced() {
+        if self.handle.is_standby() && !was_given_up(fault, end) {
             self.shared.metrics.handover(Some(class), Duration::ZERO);
         }
         let outcome = self.session.outcome(end);
@@ -289,6 +289,17 @@ impl<'a> Serving<'a> {
         let (session, peer) = (self.handle.id, self.handle.peer);
         info!(%session, ?peer, ?end, outcome = outcome.name(), after = ?connected.elapsed(), %fault, "ended");
     }
+}
+
+/// Whether the client had no more need of its standby: it may stay where it is (it closes with `moved` then), or has made
+/// another. That is no handover that failed.
+fn was_given_up(fault: &Fault, end: End) -> bool {
+    let stays = CloseCode::Moved.code().into();
+    let may_stay = matches!(
+        fault,
+        Fault::Connection(ConnectionError::ApplicationClosed(close)) if close.error_code == stays
+    );
+    may_stay || end == End::Reattached
 }
 
 /// When it is that many seconds after the Unix epoch; `None` if that is too far to wait for.
