@@ -13,6 +13,8 @@ use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
+use crate::metrics::{Direction, Dropped, Metrics};
+
 /// Bytes of datagrams that quinn may hold.
 pub(crate) const HANDED_OVER: usize = 16 * 1024;
 
@@ -34,9 +36,18 @@ pub(crate) struct Egress {
 
 #[derive(Debug, Default)]
 struct Queue {
-    datagrams: VecDeque<Bytes>,
+    datagrams: VecDeque<Queued>,
     bytes: usize,
     pacer: Pacer,
+    /// Nobody hands anything over any more.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    datagram: Bytes,
+    /// How many bytes of it a peer sent; `None` if it is the relay's own.
+    payload: Option<usize>,
 }
 
 /// Decides how long datagrams wait for control bytes.
@@ -65,14 +76,17 @@ impl Pacer {
 }
 
 impl Egress {
-    /// Queues a datagram. When there is no room the oldest ones are dropped; gives how many.
-    pub(crate) fn push(&self, datagram: Bytes) -> usize {
+    /// Queues a datagram with so much payload of a peer. When there is no room the oldest ones are dropped; gives how many.
+    pub(crate) fn push(&self, datagram: Bytes, payload: Option<usize>) -> usize {
         let mut queue = self.lock();
+        if queue.closed {
+            return 1;
+        }
         queue.bytes += datagram.len();
-        queue.datagrams.push_back(datagram);
+        queue.datagrams.push_back(Queued { datagram, payload });
         let mut dropped = 0;
         while queue.bytes > LIMIT || queue.datagrams.len() > LIMIT_COUNT {
-            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.len());
+            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.datagram.len());
             queue.bytes -= oldest;
             dropped += 1;
         }
@@ -81,15 +95,23 @@ impl Egress {
         dropped
     }
 
+    /// The connection has ended: what is left is dropped, and whatever comes. Gives how many are left.
+    pub(crate) fn close(&self) -> usize {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.bytes = 0;
+        std::mem::take(&mut queue.datagrams).len()
+    }
+
     /// Control bytes were written: datagrams wait until they are on the wire.
     pub(crate) fn control_written(&self) {
         self.lock().pacer.control_at = Some(Instant::now());
     }
 
-    /// Hands datagrams to `connection` until it ends. Calls `too_large` for each that does not fit its path.
-    pub(crate) async fn run(&self, connection: &Connection, too_large: impl Fn()) {
+    /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
+    pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
         loop {
-            let Some(datagram) = self.pop() else {
+            let Some(Queued { datagram, payload }) = self.pop() else {
                 self.filled.notified().await;
                 continue;
             };
@@ -98,18 +120,18 @@ impl Egress {
                 tokio::time::sleep(wait).await;
             }
             match connection.send_datagram_wait(datagram).await {
-                Ok(()) => {}
-                Err(SendDatagramError::TooLarge) => too_large(),
-                Err(_) => return,
+                Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
+                Err(SendDatagramError::TooLarge) => metrics.dropped(Dropped::TooLarge, 1),
+                Err(_) => return metrics.dropped(Dropped::Ended, 1),
             }
         }
     }
 
-    fn pop(&self) -> Option<Bytes> {
+    fn pop(&self) -> Option<Queued> {
         let mut queue = self.lock();
-        let datagram = queue.datagrams.pop_front()?;
-        queue.bytes -= datagram.len();
-        Some(datagram)
+        let queued = queue.datagrams.pop_front()?;
+        queue.bytes -= queued.datagram.len();
+        Some(queued)
     }
 
     /// Nothing panics while it holds this lock; and a queue is whole after every statement.
@@ -126,15 +148,15 @@ mod tests {
     fn the_oldest_datagrams_are_dropped_by_bytes_and_by_count() {
         let egress = Egress::default();
         let large = Bytes::from(vec![0; 64 * 1024]);
-        let dropped: usize = (0..6).map(|_| egress.push(large.clone())).sum();
+        let dropped: usize = (0..6).map(|_| egress.push(large.clone(), None)).sum();
         assert_eq!(dropped, 2);
         let egress = Egress::default();
         let dropped: usize = (0..LIMIT_COUNT as u32 + 3)
-            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes())))
+            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes()), None))
             .sum();
         assert_eq!(dropped, 3);
         assert_eq!(
-            egress.pop().unwrap(),
+            egress.pop().unwrap().datagram,
             3_u32.to_be_bytes().as_slice(),
             "those that came first are gone"
         );
@@ -174,8 +196,19 @@ mod tests {
     #[test]
     fn a_queue_that_is_empty_counts_no_bytes() {
         let egress = Egress::default();
-        egress.push(Bytes::from_static(b"abc"));
+        egress.push(Bytes::from_static(b"abc"), Some(3));
         egress.pop();
         assert_eq!(egress.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_counted_and_nothing_is_taken_any_more() {
+        let egress = Egress::default();
+        for _ in 0..3 {
+            egress.push(Bytes::from_static(b"abc"), Some(3));
+        }
+        assert_eq!(egress.close(), 3);
+        assert_eq!(egress.push(Bytes::from_static(b"abc"), Some(3)), 1);
+        assert!(egress.pop().is_none());
     }
 }

@@ -35,16 +35,19 @@ pub enum Dropped {
     Malformed,
     /// It was forwarded too often.
     TooManyHops,
+    /// Its receiver's connection ended first.
+    Ended,
 }
 
 impl Dropped {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
         Self::UnknownAlias,
         Self::Malformed,
         Self::TooManyHops,
+        Self::Ended,
     ];
 
     const fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Dropped {
             Self::UnknownAlias => "unknown_alias",
             Self::Malformed => "malformed",
             Self::TooManyHops => "too_many_hops",
+            Self::Ended => "ended",
         }
     }
 }

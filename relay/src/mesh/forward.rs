@@ -61,8 +61,7 @@ impl Sibling {
         out.put_u64(stamp.as_u64());
         out.put_u8(hops);
         out.put_slice(payload);
-        metrics.passed(Direction::MeshOut, payload.len());
-        metrics.dropped(Dropped::QueueFull, self.egress.push(out.freeze()));
+        metrics.dropped(Dropped::QueueFull, self.egress.push(out.freeze(), Some(payload.len())));
     }
 }
 

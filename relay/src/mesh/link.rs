@@ -17,7 +17,7 @@ use super::forward;
 use super::frame::{MeshDecoder, MeshFrame};
 use super::{CLOSE_DUPLICATE, CLOSE_GOODBYE, CLOSE_SELF, CLOSE_VIOLATION, Shared, identity};
 use crate::directory::{Duplicate, Sibling};
-use crate::metrics::Dropped;
+use crate::metrics::{Direction, Dropped};
 
 /// From the first packet to the other end's greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,6 +153,7 @@ async fn run(
     shared.directory.link_down(&sibling, goodbye);
     sibling.connection.close(CLOSE_VIOLATION.into(), b"the link ended");
     tasks.shutdown().await;
+    shared.metrics.dropped(Dropped::Ended, sibling.egress.close());
     info!(%relay, goodbye, reason = %ended, "link down");
     Ok(())
 }
@@ -252,8 +253,7 @@ async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
 }
 
 async fn write_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    let too_large = || shared.metrics.dropped(Dropped::TooLarge, 1);
-    sibling.egress.run(&sibling.connection, too_large).await;
+    sibling.egress.run(&sibling.connection, Direction::MeshOut, &shared.metrics).await;
 }
 
 /// Whether the sibling ended the link because it ends itself.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::drain::Slot;
 use crate::egress::Egress;
-use crate::metrics::{Direction, Dropped, Metrics};
+use crate::metrics::{Dropped, Metrics};
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -190,8 +190,7 @@ impl Handle {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
         };
-        metrics.passed(Direction::Out, payload.len());
-        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram));
+        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
     }
 
     /// The client knows this sender by this alias.

@@ -16,7 +16,7 @@ use super::handle::Handle;
 use super::join::Joined;
 use super::routes::{Routes, Seen, take};
 use super::serving::{Serving, TICK};
-use crate::metrics::Dropped;
+use crate::metrics::{Direction, Dropped};
 
 /// Control frames that may wait for a client.
 const MAX_FRAMES: usize = 512;
@@ -112,6 +112,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
     };
     serving.end(&fault, &mut registration, connected);
     tasks.shutdown().await;
+    shared.metrics.dropped(Dropped::Ended, handle.egress.close());
 }
 
 /// The next frame. Cancel-safe: bytes that were read are in the decoder.
@@ -168,6 +169,5 @@ async fn read_datagrams(
 }
 
 async fn write_datagrams(shared: Arc<Shared>, handle: Arc<Handle>) {
-    let too_large = || shared.metrics.dropped(Dropped::TooLarge, 1);
-    handle.egress.run(&handle.connection, too_large).await;
+    handle.egress.run(&handle.connection, Direction::Out, &shared.metrics).await;
 }

@@ -205,7 +205,7 @@ impl<'a> Serving<'a> {
         let asked = self.path.tick(connection.remote_address(), connection.rtt(), now);
         self.tick_at = now + if self.path.is_asking() { TICK } else { IDLE_TICK };
         if let Some(nonce) = asked.echo {
-            let dropped = self.handle.egress.push(datagram::echo(nonce));
+            let dropped = self.handle.egress.push(datagram::echo(nonce), None);
             self.shared.metrics.dropped(Dropped::QueueFull, dropped);
         }
         self.count_migration(asked.ended);
