@@ -45,7 +45,7 @@ pub struct Timing {
     pub max_backoff: Duration,
     /// How often a dial that was turned away is made again at once, from a new port.
     pub turned_away: u32,
-    /// A GOAWAY that comes sooner after WELCOME than this looks like a loop, the second time in a row.
+    /// A GOAWAY, or an end, that comes sooner after WELCOME than this looks like a loop, the second time in a row.
     pub quick_goaway: Duration,
     /// How much longer than GOAWAY says a move is held back. Zero, but for drills that want a session which acknowledges and
     /// does not go yet.
@@ -246,6 +246,8 @@ pub struct Attachment {
     failures: u32,
     turned_away: u32,
     quick_goaways: u32,
+    /// Homes in a row that ended soon after they began.
+    quick_ends: u32,
     next_slot: u64,
     random: u64,
     outputs: VecDeque<Output>,
@@ -267,6 +269,7 @@ impl Attachment {
             failures: 0,
             turned_away: 0,
             quick_goaways: 0,
+            quick_ends: 0,
             next_slot: 0,
             random: seed,
             outputs: VecDeque::new(),
@@ -391,14 +394,39 @@ impl Attachment {
                 Closed::Lost(class) => class,
             };
             self.failed(next.intent, class, None, now);
-        } else if self.home.take_if(|home| home.slot == slot).is_some() {
+        } else if let Some(home) = self.home.take_if(|home| home.slot == slot) {
             self.event(Event::Lost { how });
             if how == Closed::ByRelay(CloseCode::Closing) {
                 return self.end(Ended::Closing, CloseCode::Done);
             }
-            self.dial_at = now;
+            if how == Closed::ByRelay(CloseCode::TokenExpired) {
+                // The ticket ended with the token.
+                self.ticket = None;
+            }
+            self.dial_at = now + self.pause_after(&home, how, now);
         }
         self.drive(now);
+    }
+
+    /// How long to wait before the next dial, now that a home has ended: not at all, unless it would only end in the same way.
+    fn pause_after(&mut self, home: &Home, how: Closed, now: Instant) -> Duration {
+        let quick = now.saturating_duration_since(home.welcomed) < self.timing.quick_goaway;
+        self.quick_ends = if quick { self.quick_ends + 1 } else { 0 };
+        let ours = matches!(
+            how,
+            Closed::ByRelay(
+                CloseCode::ProtocolViolation
+                    | CloseCode::LimitExceeded
+                    | CloseCode::HelloTimeout
+                    | CloseCode::Internal
+            )
+        );
+        let again = if ours { self.quick_ends } else { self.quick_ends.saturating_sub(1) };
+        if again == 0 && !ours {
+            return Duration::ZERO;
+        }
+        let pause = self.timing.backoff * 2_u32.saturating_pow(again.saturating_sub(1).min(16));
+        self.jittered(pause.min(self.timing.max_backoff))
     }
 
     /// Nothing was heard on the home connection for too long: a second one is dialed beside it.
@@ -493,7 +521,8 @@ impl Attachment {
         if let Some(next) =
             self.next.take_if(|next| next.intent == Intent::Handover && next.standby.is_none())
         {
-            self.close(next.slot, CloseCode::Done);
+            // The relay that was dialed need not count this as a handover that failed.
+            self.close(next.slot, CloseCode::Moved);
         }
         self.event(Event::MayStay);
     }

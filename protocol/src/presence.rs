@@ -4,13 +4,17 @@
 //! heard the same announcements in any order agree. What watchers are told is derived here, at the watchers' relay, and
 //! nowhere else:
 //!
-//! - a higher stamp by handover: nothing;
-//! - a higher stamp by a fresh attachment or a resume: offline, then online, always in that order;
+//! - a higher stamp by handover of the same process: nothing;
+//! - any other higher stamp: offline, then online, always in that order. That goes for a handover of another process too: it
+//!   began before that process was superseded;
 //! - a withdrawal counts only if its stamp is the current one;
 //! - a withdrawal that says `moved` waits [`MOVE_PATIENCE`] for the announcement of where to;
+//! - what only the client said (MOVED) is believed for [`MOVE_PATIENCE`], until its new relay says it too;
 //! - a sibling whose link is lost keeps its peers for [`LINK_PATIENCE`];
-//! - who is gone is remembered for [`TOMBSTONE`], so that an old announcement that was late does not bring it back.
+//! - who is gone is remembered for [`TOMBSTONE`], so that an old announcement that was late does not bring it back. Who is
+//!   only presumed gone comes back when its relay names it again.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -37,6 +41,8 @@ pub struct Home {
     pub instance: Instance,
     /// Who it may reach.
     pub group: String,
+    /// How it came there. It stays with the attachment: who hears of it late must judge it as those who heard it at once.
+    pub intent: Intent,
 }
 
 /// Why a relay withdraws an attachment.
@@ -53,12 +59,30 @@ pub enum Withdrawal {
 pub struct Change {
     /// Which.
     pub peer: PeerId,
-    /// What watchers are told, in this order.
-    pub events: Vec<PeerState>,
+    /// The group in which it was online before; none if it was offline.
+    pub before: Option<String>,
+    /// The group in which it is online now; none if it is offline.
+    pub after: Option<String>,
+    /// Whether the same process goes on without a break: who saw it before and sees it now is told nothing.
+    pub unbroken: bool,
     /// Where datagrams for it go from now; none if it is offline.
     pub relay: Option<RelayId>,
     /// The attachment that this one replaces: if it is a session of this relay, it has lost.
     pub replaced: Option<Replaced>,
+}
+
+impl Change {
+    /// What watchers of this group are told, in this order. A peer of another group looks as if it were offline.
+    #[must_use]
+    pub fn events(&self, group: &str) -> &'static [PeerState] {
+        let seen = |peer: &Option<String>| peer.as_deref() == Some(group);
+        match (seen(&self.before), seen(&self.after)) {
+            (true, true) if !self.unbroken => &[PeerState::Offline, PeerState::Online],
+            (false, true) => &[PeerState::Online],
+            (true, false) => &[PeerState::Offline],
+            (true, true) | (false, false) => &[],
+        }
+    }
 }
 
 /// An attachment that was replaced by one which is no handover.
@@ -72,24 +96,44 @@ pub struct Replaced {
     pub by_another_instance: bool,
 }
 
+/// What a peer that is held waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hold {
+    /// The link to its relay.
+    Link,
+    /// The announcement of where it moved to.
+    Move,
+    /// The announcement of what its client said.
+    Rumour,
+}
+
+/// How it is known that a peer is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gone {
+    /// Its relay said so.
+    Withdrawn,
+    /// Nothing was heard for too long.
+    Presumed,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Online,
     /// Online for watchers, until then.
-    Held(Instant),
+    Held(Instant, Hold),
     /// Offline, remembered until then.
-    Tombstone(Instant),
+    Tombstone(Instant, Gone),
 }
 
 impl State {
     const fn is_online(self) -> bool {
-        matches!(self, Self::Online | Self::Held(_))
+        matches!(self, Self::Online | Self::Held(..))
     }
 
     const fn timer(self) -> Option<Instant> {
         match self {
             Self::Online => None,
-            Self::Held(until) | Self::Tombstone(until) => Some(until),
+            Self::Held(until, _) | Self::Tombstone(until, _) => Some(until),
         }
     }
 }
@@ -107,6 +151,8 @@ pub struct Presence {
     peers: BTreeMap<PeerId, Record>,
     /// One entry for each record whose state has an end.
     timers: BTreeSet<(Instant, PeerId)>,
+    /// Records that are online.
+    online: usize,
 }
 
 impl Presence {
@@ -129,10 +175,16 @@ impl Presence {
         (peer.prefix() == prefix && record.state.is_online()).then_some(*peer)
     }
 
+    /// The last attachment of a peer that is known, also if the peer is gone.
+    #[must_use]
+    pub fn last(&self, peer: &PeerId) -> Option<&Home> {
+        self.peers.get(peer).map(|record| &record.home)
+    }
+
     /// The stamp for a new attachment of `peer`, which showed `ticket`, at `unix_ms` milliseconds after the Unix epoch.
     #[must_use]
     pub fn next_stamp(&self, peer: &PeerId, ticket: Option<Stamp>, unix_ms: u64) -> Stamp {
-        let known = self.peers.get(peer).map(|record| record.home.stamp);
+        let known = self.last(peer).map(|home| home.stamp);
         Stamp::next(known.max(ticket), unix_ms)
     }
 
@@ -146,45 +198,62 @@ impl Presence {
 
     /// How many peers are online.
     #[must_use]
-    pub fn online(&self) -> usize {
-        self.peers.values().filter(|record| record.state.is_online()).count()
+    pub const fn online(&self) -> usize {
+        self.online
     }
 
-    /// A peer attached, with this intent. `None` if a higher stamp is known, or if nothing changed.
-    pub fn announce(&mut self, peer: PeerId, home: Home, intent: Intent) -> Option<Change> {
-        let known = self.peers.get(&peer).cloned();
-        if let Some(known) = &known {
-            let order = (home.stamp, home.relay).cmp(&(known.home.stamp, known.home.relay));
-            match order {
-                std::cmp::Ordering::Less => return None,
-                std::cmp::Ordering::Equal => return self.confirm(peer, known),
-                std::cmp::Ordering::Greater => {}
-            }
+    /// A peer's relay says that it attached. `None` if a higher stamp is known, or if nothing changed.
+    pub fn announce(&mut self, peer: PeerId, home: Home) -> Option<Change> {
+        match self.compare(&peer, &home) {
+            Ordering::Less => None,
+            Ordering::Equal => self.confirm(peer, home),
+            Ordering::Greater => Some(self.replace(peer, home, State::Online)),
         }
-        let was_online = known.as_ref().filter(|known| known.state.is_online());
-        let events = match (was_online, intent) {
-            (None, _) => vec![PeerState::Online],
-            (Some(_), Intent::Handover) => vec![],
-            (Some(_), Intent::Fresh | Intent::Resume) => {
-                vec![PeerState::Offline, PeerState::Online]
-            }
-        };
-        let replaced = was_online.filter(|_| intent != Intent::Handover).map(|known| Replaced {
-            stamp: known.home.stamp,
-            relay: known.home.relay,
-            by_another_instance: known.home.instance != home.instance,
+    }
+
+    /// A peer's client says that it attached elsewhere. It may say what is not so: its new relay must say it soon.
+    pub fn rumour(&mut self, peer: PeerId, home: Home, now: Instant) -> Option<Change> {
+        let held = State::Held(now + MOVE_PATIENCE, Hold::Rumour);
+        let news = self.compare(&peer, &home) == Ordering::Greater;
+        news.then(|| self.replace(peer, home, held))
+    }
+
+    /// The order of `home` to what is known, also of who is gone.
+    fn compare(&self, peer: &PeerId, home: &Home) -> Ordering {
+        self.last(peer).map_or(Ordering::Greater, |known| {
+            (home.stamp, home.relay).cmp(&(known.stamp, known.relay))
+        })
+    }
+
+    fn replace(&mut self, peer: PeerId, home: Home, state: State) -> Change {
+        let known = self.home(&peer).cloned();
+        let same = known.as_ref().is_some_and(|known| known.instance == home.instance);
+        let unbroken = same && home.intent == Intent::Handover;
+        let (after, relay) = (Some(home.group.clone()), Some(home.relay));
+        self.set(peer, home, state);
+        let replaced = known.as_ref().filter(|_| !unbroken).map(|known| Replaced {
+            stamp: known.stamp,
+            relay: known.relay,
+            by_another_instance: !same,
         });
-        let relay = Some(home.relay);
-        self.set(peer, home, State::Online);
-        Some(Change { peer, events, relay, replaced })
+        let before = known.map(|known| known.group);
+        Change { peer, before, after, unbroken, relay, replaced }
     }
 
-    /// A sibling says again what is known: after its link was lost and came back. A tombstone stays: it is the later news.
-    fn confirm(&mut self, peer: PeerId, known: &Record) -> Option<Change> {
-        if let State::Held(_) = known.state {
-            self.set(peer, known.home.clone(), State::Online);
+    /// A relay says again what is known: after its link was lost and came back, or after the client said it. Who withdrew
+    /// stays gone: that is the later news.
+    fn confirm(&mut self, peer: PeerId, home: Home) -> Option<Change> {
+        match self.peers.get(&peer)?.state {
+            State::Held(..) => {
+                self.set(peer, home, State::Online);
+                None
+            }
+            State::Tombstone(_, Gone::Presumed) => {
+                let change = Change { unbroken: true, ..self.replace(peer, home, State::Online) };
+                Some(change)
+            }
+            State::Online | State::Tombstone(_, Gone::Withdrawn) => None,
         }
-        None
     }
 
     /// An attachment ended. `None` if it is not the current one, or if nothing changes yet.
@@ -196,15 +265,12 @@ impl Presence {
         why: Withdrawal,
         now: Instant,
     ) -> Option<Change> {
-        let record = self.peers.get(&peer)?;
-        if (record.home.stamp, record.home.relay) != (stamp, relay) || !record.state.is_online() {
-            return None;
-        }
+        let home = self.home(&peer).filter(|home| (home.stamp, home.relay) == (stamp, relay))?;
         match why {
-            Withdrawal::Gone => Some(self.bury(peer, now)),
+            Withdrawal::Gone => Some(self.bury(peer, Gone::Withdrawn, now)),
             Withdrawal::Moved => {
-                let home = record.home.clone();
-                self.set(peer, home, State::Held(now + MOVE_PATIENCE));
+                let held = State::Held(now + MOVE_PATIENCE, Hold::Move);
+                self.set(peer, home.clone(), held);
                 None
             }
         }
@@ -214,17 +280,23 @@ impl Presence {
     pub fn link_lost(&mut self, relay: RelayId, now: Instant) {
         let there: Vec<_> = self.at(relay).map(|(peer, home)| (*peer, home.clone())).collect();
         for (peer, home) in there {
-            self.set(peer, home, State::Held(now + LINK_PATIENCE));
+            self.set(peer, home, State::Held(now + LINK_PATIENCE, Hold::Link));
         }
     }
 
-    /// `relay` has told us, over a new link, of all its peers. Those that it did not name again are gone.
+    /// `relay` has told us, over a new link, of all its peers. Those that it did not name again are gone. Whoever moved, or
+    /// says so, is waited for all the same: its new relay may say it a moment later.
     pub fn link_synced(&mut self, relay: RelayId, now: Instant) -> Vec<Change> {
-        let held =
-            |record: &Record| record.home.relay == relay && matches!(record.state, State::Held(_));
-        let gone: Vec<_> =
-            self.peers.iter().filter(|(_, record)| held(record)).map(|(peer, _)| *peer).collect();
-        gone.into_iter().map(|peer| self.bury(peer, now)).collect()
+        let unnamed = |record: &Record| {
+            record.home.relay == relay && matches!(record.state, State::Held(_, Hold::Link))
+        };
+        let gone: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, record)| unnamed(record))
+            .map(|(peer, _)| *peer)
+            .collect();
+        gone.into_iter().map(|peer| self.bury(peer, Gone::Withdrawn, now)).collect()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) should be called next.
@@ -240,8 +312,11 @@ impl Presence {
             && at <= now
         {
             match self.peers.get(&peer).map(|record| record.state) {
-                Some(State::Held(_)) => changes.push(self.bury(peer, now)),
-                Some(State::Tombstone(_)) => {
+                Some(State::Held(_, Hold::Move)) => {
+                    changes.push(self.bury(peer, Gone::Withdrawn, now));
+                }
+                Some(State::Held(..)) => changes.push(self.bury(peer, Gone::Presumed, now)),
+                Some(State::Tombstone(..)) => {
                     self.peers.remove(&peer);
                     self.timers.remove(&(at, peer));
                 }
@@ -254,17 +329,22 @@ impl Presence {
         changes
     }
 
-    fn bury(&mut self, peer: PeerId, now: Instant) -> Change {
-        if let Some(home) = self.peers.get(&peer).map(|record| record.home.clone()) {
-            self.set(peer, home, State::Tombstone(now + TOMBSTONE));
+    fn bury(&mut self, peer: PeerId, how: Gone, now: Instant) -> Change {
+        let known = self.home(&peer).cloned();
+        let before = known.as_ref().map(|home| home.group.clone());
+        if let Some(home) = known {
+            self.set(peer, home, State::Tombstone(now + TOMBSTONE, how));
         }
-        Change { peer, events: vec![PeerState::Offline], relay: None, replaced: None }
+        Change { peer, before, after: None, unbroken: false, relay: None, replaced: None }
     }
 
     fn set(&mut self, peer: PeerId, home: Home, state: State) {
-        let before = self.peers.insert(peer, Record { home, state });
-        if let Some(at) = before.and_then(|record| record.state.timer()) {
-            self.timers.remove(&(at, peer));
+        self.online += usize::from(state.is_online());
+        if let Some(before) = self.peers.insert(peer, Record { home, state }) {
+            self.online -= usize::from(before.state.is_online());
+            if let Some(at) = before.state.timer() {
+                self.timers.remove(&(at, peer));
+            }
         }
         if let Some(at) = state.timer() {
             self.timers.insert((at, peer));

@@ -294,10 +294,14 @@ impl Session {
     /// Reports a watched peer.
     pub fn presence(&mut self, peer: PeerId, state: PeerState) {
         if self.watches.contains(&peer) {
-            self.presence_sequence += 1;
-            let sequence = self.presence_sequence;
-            self.send(Frame::Presence { sequence, peer, state });
+            self.report(peer, state);
         }
+    }
+
+    fn report(&mut self, peer: PeerId, state: PeerState) {
+        self.presence_sequence += 1;
+        let sequence = self.presence_sequence;
+        self.send(Frame::Presence { sequence, peer, state });
     }
 
     /// A datagram of this sender came: gives it an alias and announces it, the first time, if there is room.
@@ -401,9 +405,16 @@ impl Session {
         Ok(())
     }
 
+    /// Whoever asks gets an answer. Beyond the limit it is the only one, and says the least.
     fn watch(&mut self, peer: PeerId) {
-        if self.watches.len() < self.limits.watches && self.watches.insert(peer) {
+        if self.watches.contains(&peer) {
+            return;
+        }
+        if self.watches.len() < self.limits.watches {
+            self.watches.insert(peer);
             self.orders.push_back(Order::Watch { peer });
+        } else {
+            self.report(peer, PeerState::Offline);
         }
     }
 

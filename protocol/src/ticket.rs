@@ -11,7 +11,7 @@ use crate::frame::MAX_TICKET;
 use crate::id::{Instance, PeerId, Stamp};
 use crate::wire::{Reader, WireError, put_bytes};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const TAG: usize = 32;
 
 /// The longest group name in bytes.
@@ -55,6 +55,8 @@ pub struct Ticket {
     pub group: String,
     /// The end of its access token, in seconds after the Unix epoch: the ticket ends with it.
     pub expires_unix: u64,
+    /// Whether there was no token: the pool let anyone in then.
+    pub open: bool,
 }
 
 /// Bytes that are not a ticket of this pool.
@@ -82,6 +84,7 @@ impl Ticket {
         out.put_u64(self.stamp.as_u64());
         out.put_u64(self.expires_unix);
         put_bytes(self.group.as_bytes(), &mut out);
+        out.put_u8(u8::from(self.open));
         let tag = key.mac().chain_update(&out).finalize().into_bytes();
         out.put_slice(&tag);
         out.freeze()
@@ -115,6 +118,11 @@ impl Ticket {
             stamp: Stamp::from_u64(reader.u64("stamp")?),
             expires_unix: reader.u64("expiry")?,
             group: reader.text("group", MAX_GROUP)?,
+            open: match reader.u8("mode")? {
+                0 => false,
+                1 => true,
+                _ => return Err(WireError::Value { field: "mode" }),
+            },
         };
         reader.end()?;
         Ok(ticket)
@@ -135,6 +143,7 @@ mod tests {
             stamp: Stamp::from_u64(5),
             group: "team".into(),
             expires_unix: 100,
+            open: false,
         }
     }
 
@@ -142,6 +151,8 @@ mod tests {
     fn a_ticket_comes_back_under_any_of_the_pools_keys() {
         let sealed = ticket().seal(&KEY);
         assert_eq!(Ticket::open(&sealed, &[OTHER, KEY], 99), Ok(ticket()));
+        let open = Ticket { open: true, ..ticket() };
+        assert_eq!(Ticket::open(&open.seal(&KEY), &[KEY], 99), Ok(open));
         assert_eq!(Ticket::open(&sealed, &[OTHER], 99), Err(TicketError::Forged));
         assert_eq!(Ticket::open(&sealed, &[KEY], 100), Err(TicketError::Expired));
     }

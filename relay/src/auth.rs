@@ -18,8 +18,8 @@ pub const MIN_SECRET: usize = 32;
 /// Clocks of issuer and relay may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 30;
 
-/// How long a ticket of an `open` pool lasts, in seconds: there is no token whose end it could have.
-const OPEN_TICKET_SECONDS: u64 = 24 * 3600;
+/// The end of what has none: in an `open` pool there is no token whose end a session could have.
+const NEVER: u64 = u64::MAX;
 
 /// Whom a pool lets in.
 #[derive(Clone, Debug)]
@@ -106,8 +106,10 @@ impl TokenKeys {
 pub struct Admission {
     /// Who it may reach.
     pub group: String,
-    /// The end of it, in seconds after the Unix epoch.
+    /// The end of it, in seconds after the Unix epoch: that of the token, with the leeway with which the token was let in.
     pub expires_unix: u64,
+    /// Whether anyone was let in.
+    pub open: bool,
     /// The last stamp that the peer showed.
     pub known: Option<Stamp>,
 }
@@ -142,7 +144,7 @@ impl Gate {
     /// Judges token or ticket of a HELLO at `now_unix` (seconds after the Unix epoch). The signature is judged by the caller.
     pub fn admit(&self, hello: &Hello, now_unix: u64) -> Result<Admission, Refused> {
         match hello.intent {
-            Intent::Fresh => self.admit_token(hello, now_unix),
+            Intent::Fresh => self.admit_token(hello),
             Intent::Handover | Intent::Resume => self.admit_ticket(hello, now_unix),
         }
     }
@@ -160,16 +162,17 @@ impl Gate {
             stamp,
             group: admission.group.clone(),
             expires_unix: admission.expires_unix,
+            open: admission.open,
         };
         // A gate is made with at least one key: PoolKeys always has a current secret.
         self.ticket_keys.first().map(|key| ticket.seal(key)).unwrap_or_default()
     }
 
-    fn admit_token(&self, hello: &Hello, now_unix: u64) -> Result<Admission, Refused> {
+    fn admit_token(&self, hello: &Hello) -> Result<Admission, Refused> {
         let keys = match &self.mode {
             Mode::Open => {
-                let expires_unix = now_unix + OPEN_TICKET_SECONDS;
-                return Ok(Admission { group: String::new(), expires_unix, known: None });
+                let group = String::new();
+                return Ok(Admission { group, expires_unix: NEVER, open: true, known: None });
             }
             Mode::Token(keys) => keys,
         };
@@ -190,7 +193,8 @@ impl Gate {
         let expires_unix = claims
             .exp
             .ok_or_else(|| never(RefusalCode::TokenInvalid, "the access token never expires"))?;
-        Ok(Admission { group, expires_unix, known: None })
+        let expires_unix = expires_unix.saturating_add(LEEWAY_SECONDS);
+        Ok(Admission { group, expires_unix, open: false, known: None })
     }
 
     fn claims(&self, keys: &TokenKeys, token: &[u8]) -> Result<Claims, Refused> {
@@ -230,9 +234,13 @@ impl Gate {
         if ticket.instance != hello.instance {
             return Err(invalid("the ticket is another process's"));
         }
+        if ticket.open && !matches!(self.mode, Mode::Open) {
+            return Err(invalid("the ticket is of a time when this pool demanded no access token"));
+        }
         Ok(Admission {
             group: ticket.group,
             expires_unix: ticket.expires_unix,
+            open: ticket.open,
             known: Some(ticket.stamp),
         })
     }
@@ -311,16 +319,19 @@ mod tests {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap().into()
     }
 
+    fn admission(group: &str, expires_unix: u64) -> Admission {
+        Admission { group: group.into(), expires_unix, open: false, known: None }
+    }
+
     #[test]
     fn a_token_lets_its_peer_or_any_of_its_group_in() {
         let admitted = |claims| gate().admit(&hello(token(&claims)), NOW);
-        let admission =
-            |group: &str| Ok(Admission { group: group.into(), expires_unix: NOW, known: None });
+        let admitted_to = |group: &str| Ok(admission(group, NOW + LEEWAY_SECONDS));
         assert_eq!(
             admitted(json!({"aud": "ns/edge", "exp": NOW, "sub": PEER.to_string(), "grp": "team"})),
-            admission("team")
+            admitted_to("team")
         );
-        assert_eq!(admitted(json!({"aud": "ns/edge", "exp": NOW})), admission(""));
+        assert_eq!(admitted(json!({"aud": "ns/edge", "exp": NOW})), admitted_to(""));
     }
 
     #[test]
@@ -374,7 +385,7 @@ mod tests {
     #[test]
     fn a_ticket_lets_the_same_process_of_the_same_peer_in() {
         let fresh = hello(Bytes::new());
-        let admission = Admission { group: "team".into(), expires_unix: NOW + 60, known: None };
+        let admission = admission("team", NOW + 60);
         let ticket = gate().ticket(&fresh, &admission, Stamp::from_u64(5));
         let moving = Hello { intent: Intent::Handover, ticket, ..fresh };
         let known = Some(Stamp::from_u64(5));
@@ -392,5 +403,18 @@ mod tests {
         ] {
             assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
         }
+    }
+
+    #[test]
+    fn who_came_without_a_token_stays_until_tokens_are_demanded() {
+        let fresh = hello(Bytes::new());
+        let open = Gate { mode: Mode::Open, ..gate() };
+        let admitted = open.admit(&fresh, NOW).unwrap();
+        assert_eq!((admitted.expires_unix, admitted.open), (NEVER, true));
+        let ticket = open.ticket(&fresh, &admitted, Stamp::from_u64(5));
+        let resume = Hello { intent: Intent::Resume, ticket, ..fresh };
+        assert!(open.admit(&resume, NOW + 365 * 24 * 3600).is_ok());
+        let refused = gate().admit(&resume, NOW).unwrap_err();
+        assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
     }
 }

@@ -16,7 +16,7 @@ use crate::seeds::MESH_PORT;
 
 /// A relay of a Baton pool. In Kubernetes its operator sets all of this; see docs/drain-contract.md.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "baton-relay", version)]
+#[command(name = "baton-relay", version = crate::version())]
 pub struct Flags {
     /// The pool that it belongs to, `<namespace>/<pool>`: the audience of access tokens
     #[arg(long, env = "BATON_POOL", value_name = "NS/NAME")]

@@ -3,16 +3,17 @@
 //! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
 //! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
 //! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing for one round trip after control bytes were
-//! written.
+//! written. Where control bytes never end, it gets [`HANDED_OVER`] bytes each round trip all the same.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
+
+use crate::metrics::{Direction, Dropped, Metrics};
 
 /// Bytes of datagrams that quinn may hold.
 pub(crate) const HANDED_OVER: usize = 16 * 1024;
@@ -31,24 +32,61 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Egress {
     queue: Mutex<Queue>,
     filled: Notify,
-    control_written: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    datagrams: VecDeque<Bytes>,
+    datagrams: VecDeque<Queued>,
     bytes: usize,
+    pacer: Pacer,
+    /// Nobody hands anything over any more.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    datagram: Bytes,
+    /// How many bytes of it a peer sent; `None` if it is the relay's own.
+    payload: Option<usize>,
+}
+
+/// Decides how long datagrams wait for control bytes.
+#[derive(Debug, Default)]
+struct Pacer {
+    /// When control bytes were written last.
+    control_at: Option<Instant>,
+    /// Bytes of datagrams that need not wait, because others have.
+    credit: usize,
+}
+
+impl Pacer {
+    /// How long a datagram of this length waits. After the wait it goes, and with it as many others as quinn takes at a time:
+    /// a steady trickle of control bytes must not throttle datagrams to one per round trip.
+    fn wait(&mut self, length: usize, rtt: Duration, now: Instant) -> Option<Duration> {
+        if let Some(left) = self.credit.checked_sub(length) {
+            self.credit = left;
+            return None;
+        }
+        self.credit = 0;
+        let until = self.control_at? + rtt.min(MAX_PAUSE);
+        let wait = until.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
+        self.credit = HANDED_OVER.saturating_sub(length);
+        Some(wait)
+    }
 }
 
 impl Egress {
-    /// Queues a datagram. When there is no room the oldest ones are dropped; gives how many.
-    pub(crate) fn push(&self, datagram: Bytes) -> usize {
+    /// Queues a datagram with so much payload of a peer. When there is no room the oldest ones are dropped; gives how many.
+    pub(crate) fn push(&self, datagram: Bytes, payload: Option<usize>) -> usize {
         let mut queue = self.lock();
+        if queue.closed {
+            return 1;
+        }
         queue.bytes += datagram.len();
-        queue.datagrams.push_back(datagram);
+        queue.datagrams.push_back(Queued { datagram, payload });
         let mut dropped = 0;
         while queue.bytes > LIMIT || queue.datagrams.len() > LIMIT_COUNT {
-            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.len());
+            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.datagram.len());
             queue.bytes -= oldest;
             dropped += 1;
         }
@@ -57,34 +95,43 @@ impl Egress {
         dropped
     }
 
-    /// Control bytes were written: datagrams wait until they are on the wire.
-    pub(crate) fn control_written(&self) {
-        self.control_written.store(true, Ordering::Release);
+    /// The connection has ended: what is left is dropped, and whatever comes. Gives how many are left.
+    pub(crate) fn close(&self) -> usize {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.bytes = 0;
+        std::mem::take(&mut queue.datagrams).len()
     }
 
-    /// Hands datagrams to `connection` until it ends. Calls `too_large` for each that does not fit its path.
-    pub(crate) async fn run(&self, connection: &Connection, too_large: impl Fn()) {
+    /// Control bytes were written: datagrams wait until they are on the wire.
+    pub(crate) fn control_written(&self) {
+        self.lock().pacer.control_at = Some(Instant::now());
+    }
+
+    /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
+    pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
         loop {
-            let Some(datagram) = self.pop() else {
+            let Some(Queued { datagram, payload }) = self.pop() else {
                 self.filled.notified().await;
                 continue;
             };
-            if self.control_written.swap(false, Ordering::AcqRel) {
-                tokio::time::sleep(connection.rtt().min(MAX_PAUSE)).await;
+            let wait = self.lock().pacer.wait(datagram.len(), connection.rtt(), Instant::now());
+            if let Some(wait) = wait {
+                tokio::time::sleep(wait).await;
             }
             match connection.send_datagram_wait(datagram).await {
-                Ok(()) => {}
-                Err(SendDatagramError::TooLarge) => too_large(),
-                Err(_) => return,
+                Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
+                Err(SendDatagramError::TooLarge) => metrics.dropped(Dropped::TooLarge, 1),
+                Err(_) => return metrics.dropped(Dropped::Ended, 1),
             }
         }
     }
 
-    fn pop(&self) -> Option<Bytes> {
+    fn pop(&self) -> Option<Queued> {
         let mut queue = self.lock();
-        let datagram = queue.datagrams.pop_front()?;
-        queue.bytes -= datagram.len();
-        Some(datagram)
+        let queued = queue.datagrams.pop_front()?;
+        queue.bytes -= queued.datagram.len();
+        Some(queued)
     }
 
     /// Nothing panics while it holds this lock; and a queue is whole after every statement.
@@ -101,25 +148,67 @@ mod tests {
     fn the_oldest_datagrams_are_dropped_by_bytes_and_by_count() {
         let egress = Egress::default();
         let large = Bytes::from(vec![0; 64 * 1024]);
-        let dropped: usize = (0..6).map(|_| egress.push(large.clone())).sum();
+        let dropped: usize = (0..6).map(|_| egress.push(large.clone(), None)).sum();
         assert_eq!(dropped, 2);
         let egress = Egress::default();
         let dropped: usize = (0..LIMIT_COUNT as u32 + 3)
-            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes())))
+            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes()), None))
             .sum();
         assert_eq!(dropped, 3);
         assert_eq!(
-            egress.pop().unwrap(),
+            egress.pop().unwrap().datagram,
             3_u32.to_be_bytes().as_slice(),
             "those that came first are gone"
         );
     }
 
+    const RTT: Duration = Duration::from_millis(40);
+
+    #[test]
+    fn a_datagram_waits_for_what_is_left_of_a_round_trip_after_control_bytes() {
+        let now = Instant::now();
+        let wait = |since: Duration| {
+            let mut pacer = Pacer { control_at: Some(now), credit: 0 };
+            pacer.wait(100, RTT, now + since)
+        };
+        assert_eq!(Pacer::default().wait(100, RTT, now), None, "there never were any");
+        assert_eq!(wait(Duration::ZERO), Some(RTT));
+        assert_eq!(wait(RTT / 4), Some(RTT * 3 / 4));
+        assert_eq!(wait(RTT), None, "they are on the wire");
+        let mut slow = Pacer { control_at: Some(now), credit: 0 };
+        assert_eq!(slow.wait(100, Duration::from_secs(9), now), Some(MAX_PAUSE));
+    }
+
+    #[test]
+    fn a_trickle_of_control_bytes_leaves_room_for_datagrams() {
+        let mut now = Instant::now();
+        let (start, mut pacer, mut passed) = (now, Pacer::default(), 0);
+        while now < start + RTT * 10 {
+            // Control bytes are written all the time.
+            pacer.control_at = Some(now);
+            now += pacer.wait(1000, RTT, now).unwrap_or_default();
+            passed += 1000;
+        }
+        assert!(passed >= 9 * (HANDED_OVER - 1000), "{passed} bytes in ten round trips");
+        assert!(passed <= 11 * HANDED_OVER, "{passed} bytes in ten round trips");
+    }
+
     #[test]
     fn a_queue_that_is_empty_counts_no_bytes() {
         let egress = Egress::default();
-        egress.push(Bytes::from_static(b"abc"));
+        egress.push(Bytes::from_static(b"abc"), Some(3));
         egress.pop();
         assert_eq!(egress.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_counted_and_nothing_is_taken_any_more() {
+        let egress = Egress::default();
+        for _ in 0..3 {
+            egress.push(Bytes::from_static(b"abc"), Some(3));
+        }
+        assert_eq!(egress.close(), 3);
+        assert_eq!(egress.push(Bytes::from_static(b"abc"), Some(3)), 1);
+        assert!(egress.pop().is_none());
     }
 }

@@ -21,9 +21,12 @@ pub mod program;
 mod relay;
 pub mod seeds;
 mod session;
+mod socket;
 pub mod status;
 pub mod transport;
+mod version;
 
 pub use admin::AdminError;
 pub use mesh::IdentityError;
 pub use relay::{Config, Relay, StartError};
+pub use version::version;

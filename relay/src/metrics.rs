@@ -35,16 +35,19 @@ pub enum Dropped {
     Malformed,
     /// It was forwarded too often.
     TooManyHops,
+    /// Its receiver's connection ended first.
+    Ended,
 }
 
 impl Dropped {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
         Self::UnknownAlias,
         Self::Malformed,
         Self::TooManyHops,
+        Self::Ended,
     ];
 
     const fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Dropped {
             Self::UnknownAlias => "unknown_alias",
             Self::Malformed => "malformed",
             Self::TooManyHops => "too_many_hops",
+            Self::Ended => "ended",
         }
     }
 }
@@ -146,7 +150,7 @@ impl Metrics {
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build_info.with_label_values(&[crate::version()]).set(1);
 
         let metrics = Self {
             sessions: gauges("sessions", "Sessions here", &["state"])?,

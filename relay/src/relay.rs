@@ -1,13 +1,12 @@
 //! A running relay, as a library.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::id::RelayId;
-use quinn::{Endpoint, TokioRuntime};
+use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +21,7 @@ use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
 use crate::seeds::Seeds;
 use crate::session;
+use crate::socket;
 use crate::status::{Reporter, Status};
 use crate::transport::{self, MAX_PAYLOAD, TlsError};
 
@@ -125,7 +125,6 @@ impl Relay {
             max_sessions: config.max_sessions,
             ready: is_ready,
             flag_error: Mutex::default(),
-            lingering: AtomicBool::new(false),
         });
         let admin = Admin::start(config.admin_listen, reporter.clone())?;
         let shared = Arc::new(session::Shared {
@@ -235,7 +234,7 @@ impl Relay {
 
     /// It is about to be stopped, and only answers what still comes.
     pub fn set_lingering(&self) {
-        self.reporter.lingering.store(true, Ordering::Release);
+        self.directory.set_lingering();
     }
 
     /// Ends it: closes what sessions are left, says goodbye to the siblings, and joins all tasks.
@@ -264,7 +263,7 @@ fn public_endpoint(
 ) -> Result<Endpoint, StartError> {
     let server = transport::server(certificates, key)?;
     let bind = |source| StartError::Bind { address: listen, source };
-    let socket = std::net::UdpSocket::bind(listen).map_err(bind)?;
+    let socket = socket::bind(listen).map_err(bind)?;
     Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)
 }
 
@@ -281,31 +280,48 @@ async fn accept(
             Some(_) = sessions.join_next() => {}
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                let standing = shared.directory.standing();
-                let under_way = sessions.len().saturating_sub(standing.sessions);
-                // A first flight that starts after the flag is sent to another port, which may lead to another relay.
-                if standing.draining || under_way >= MAX_HANDSHAKES {
-                    shared.metrics.handshake("turned_away");
-                    incoming.refuse();
-                } else {
-                    sessions.spawn(session::run(shared.clone(), incoming));
-                }
+                take_in(&shared, &mut sessions, incoming);
             }
         }
     }
     while sessions.join_next().await.is_some() {}
 }
 
+/// A first packet: serves it, or turns it away.
+fn take_in(shared: &Arc<session::Shared>, sessions: &mut JoinSet<()>, incoming: Incoming) {
+    let directory = &shared.directory;
+    // Whoever cannot show that its address is its own costs it one more round trip when there is little room, and us nothing.
+    if !incoming.remote_address_validated()
+        && incoming.may_retry()
+        && directory.joining() >= MAX_HANDSHAKES / 4
+    {
+        let _ = incoming.retry();
+        return;
+    }
+    match directory.begin_joining(MAX_HANDSHAKES) {
+        Some(joining) => {
+            sessions.spawn(session::run(shared.clone(), incoming, joining));
+        }
+        // A first flight that starts after the flag is sent to another port, which may lead to another relay.
+        None => {
+            shared.metrics.handshake("turned_away");
+            incoming.refuse();
+        }
+    }
+}
+
 /// Does what is due in the directory.
 async fn keep_time(directory: Arc<Directory>, mut stopped: watch::Receiver<bool>) {
     loop {
         let changed = directory.changed.notified();
+        // First of all: changes that never end must not keep it waiting.
+        directory.handle_timeout();
         let due = directory.poll_timeout();
         let wait = due.map(|due| due.saturating_duration_since(std::time::Instant::now()));
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
             () = changed => {}
-            () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600))) => directory.handle_timeout(),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600))) => {}
         }
     }
 }

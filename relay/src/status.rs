@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
@@ -90,7 +89,6 @@ pub(crate) struct Reporter {
     pub(crate) max_sessions: usize,
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) flag_error: Mutex<Option<String>>,
-    pub(crate) lingering: AtomicBool,
 }
 
 impl Reporter {
@@ -105,19 +103,18 @@ impl Reporter {
 
     pub(crate) fn status(&self) -> Status {
         let standing = self.directory.standing();
-        let state =
-            match (self.lingering.load(Ordering::Acquire), standing.drained, standing.draining) {
-                (true, ..) => Phase::Lingering,
-                (_, true, _) => Phase::Drained,
-                (_, _, true) => Phase::Draining,
-                _ => Phase::Serving,
-            };
+        let state = match (standing.lingering, standing.drained, standing.draining) {
+            (true, ..) => Phase::Lingering,
+            (_, true, _) => Phase::Drained,
+            (_, _, true) => Phase::Draining,
+            _ => Phase::Serving,
+        };
         let counts =
             |(ok, failed): (u64, Vec<_>)| Counts { ok, failed: failed.into_iter().collect() };
         Status {
             pod_uid: self.pod_uid.clone(),
             boot_id: format!("{:016x}", self.boot),
-            version: env!("CARGO_PKG_VERSION"),
+            version: crate::version(),
             state,
             sessions: standing.sessions,
             drain: standing.report,

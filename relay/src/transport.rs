@@ -18,7 +18,9 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// From a client's first packet to the end of its handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The first packets' size: what fits every IPv6 path less nothing, so that a full datagram fits from the start.
+/// The first packets' size, in bytes of UDP payload: what a full datagram needs, so that it fits from the start. With the
+/// headers of UDP and IPv6 that is 1,328 on the wire, more than the 1,280 that every IPv6 path must carry: nearly all carry
+/// 1,400 and more, and where one does not, the handshake fails instead of every large datagram.
 pub const INITIAL_MTU: u16 = 1280;
 
 /// The largest packet: what fits a pod network of 1450 bytes after another 41 of encapsulation between pods.
@@ -30,13 +32,26 @@ pub const MAX_PAYLOAD: usize = baton_protocol::datagram::MAX_PAYLOAD;
 /// Receive buffer for datagrams of one client, in bytes.
 const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
 
-/// The transport of connections with clients.
+/// What a client may send on its control stream before it is read. The longest frame has 16 KiB. Whoever has not said HELLO
+/// yet costs as much as whoever has: so these three bound what strangers can make a relay hold.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same, of its whole connection: room for what is read, but not yet credited.
+const RECEIVE_WINDOW: u32 = 128 * 1024;
+
+/// What waits on the control stream for a client, sent or not.
+const SEND_WINDOW: u64 = 256 * 1024;
+
+/// The transport of connections with clients. Only the control stream is ever opened.
 #[must_use]
 pub fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(8_u32.into())
-        .max_concurrent_uni_streams(4_u32.into())
+        .max_concurrent_bidi_streams(1_u32.into())
+        .max_concurrent_uni_streams(0_u32.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(RECEIVE_WINDOW.into())
+        .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle(IDLE_TIMEOUT)))
         .initial_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(mtu_discovery()))

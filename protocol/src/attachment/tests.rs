@@ -198,7 +198,7 @@ fn turned_away_means_another_port_at_once_eight_times_then_a_pause() {
 fn a_withdrawn_goaway_ends_what_has_not_begun() {
     let mut client = Client::moving();
     client.frame(0, Frame::GoAwayCancel { sequence: 1 });
-    assert_eq!(client.said(), ["close 1 done", "may stay"]);
+    assert_eq!(client.said(), ["close 1 moved", "may stay"]);
     assert_eq!(client.attachment.poll_timeout(), None);
     client.frame(0, goaway(2, Duration::ZERO));
     assert_eq!(
@@ -535,6 +535,55 @@ impl World {
         }
         self.obey(client);
     }
+}
+
+/// The pauses of a client whose homes end like that, each so long after its WELCOME.
+fn pauses(how: Closed, lived: Duration) -> Vec<Duration> {
+    let mut client = Client::attached();
+    let mut slot = 0;
+    let pauses = (0..6).map(|_| {
+        client.closed(slot, how);
+        let due = client.attachment.poll_timeout().expect("a timer");
+        let before = client.now;
+        let mut said = client.said();
+        let mut pause = Duration::ZERO;
+        if !said.iter().any(|said| said.starts_with("dial")) {
+            client.pass(due.saturating_duration_since(before));
+            pause = client.now - before;
+            said = client.said();
+        }
+        assert!(said.iter().any(|said| said.starts_with("dial")), "{said:?}");
+        slot += 1;
+        client.attachment.handle_welcome(Slot(slot), &welcome(OLD, slot), client.now);
+        client.said();
+        client.pass(lived);
+        pause
+    });
+    pauses.collect()
+}
+
+#[test]
+fn homes_that_end_soon_after_they_began_are_no_success() {
+    use CloseCode::{LimitExceeded, ProtocolViolation, Shutdown};
+    let (soon, later) = (Duration::from_secs(1), Duration::from_secs(60));
+    let lost = Closed::Lost(FailureClass::IdleTimeout);
+    for how in [lost, Closed::ByRelay(Shutdown)] {
+        assert!(pauses(how, later).iter().all(Duration::is_zero), "{how:?} is resumed at once");
+        let pauses = pauses(how, soon);
+        assert!(pauses[0].is_zero() && pauses[1].is_zero(), "{how:?}: {pauses:?}");
+        assert!(pauses[5] >= Duration::from_millis(400), "{how:?}: {pauses:?}");
+    }
+    for how in [ProtocolViolation, LimitExceeded].map(Closed::ByRelay) {
+        assert!(pauses(how, later).iter().all(|pause| !pause.is_zero()), "{how:?}");
+        assert!(pauses(how, soon)[5] >= Duration::from_millis(800), "{how:?}");
+    }
+}
+
+#[test]
+fn an_expired_token_ends_its_ticket_too() {
+    let mut client = Client::attached();
+    client.closed(0, Closed::ByRelay(CloseCode::TokenExpired));
+    assert!(client.said().contains(&"dial 1 fresh".to_owned()));
 }
 
 proptest! {

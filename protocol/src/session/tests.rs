@@ -133,6 +133,7 @@ fn limits_hold_and_do_not_end_the_session() {
             Order::Send(Frame::Opened { alias: 16 }),
             Order::Send(Frame::Notice { alias: 17, code: NoticeCode::TooMany }),
             Order::Watch { peer: PEER },
+            Order::Send(Frame::Presence { sequence: 1, peer: OTHER, state: PeerState::Offline }),
             Order::Send(Frame::Sender { alias: 16, peer: PEER }),
         ]
     );

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::Flag;
-use crate::directory::Directory;
+use crate::directory::{Directory, Told};
 use crate::metrics::Metrics;
 use crate::session::handle::Command;
 
@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const SERVING: i64 = 0;
 const DRAINING: i64 = 1;
 const DRAINED: i64 = 2;
+const LINGERING: i64 = 3;
 
 /// Follows `flag` until its sender is gone.
 pub(crate) async fn drive(
@@ -30,59 +31,61 @@ pub(crate) async fn drive(
     metrics: Arc<Metrics>,
     mut flag: watch::Receiver<Option<Flag>>,
 ) {
-    let mut told: Vec<_> = Vec::new();
+    let mut told: Vec<Told> = Vec::new();
     loop {
         let changed = directory.changed.notified();
-        if told.is_empty() {
-            let standing = directory.standing();
-            let state = match (standing.draining, standing.drained) {
-                (_, true) => DRAINED,
-                (true, false) => DRAINING,
-                (false, false) => SERVING,
-            };
-            metrics.drain_state.set(state);
-            let deadline = standing.deadline.filter(|_| standing.sessions > 0);
-            let wait = deadline
-                .map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()));
-            tokio::select! {
-                changed = flag.changed() => if changed.is_err() { return },
-                () = changed => continue,
-                () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {
-                    let closed = directory.close_overdue();
-                    if closed > 0 {
-                        info!(closed, "the deadline came");
-                        // Their ends are noticed one by one.
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    continue;
-                }
-            }
-            told = obey(&directory, flag.borrow_and_update().clone());
-        }
+        // What is due is done first: changes that never end must not keep the deadline waiting.
+        let overdue = directory.close_overdue();
         // A newer flag is obeyed only between batches, by the one who tells: so nobody is told to go after being told to stay.
         for (handle, slot, at) in told.drain(..told.len().min(BATCH)) {
-            let handle: Arc<crate::session::handle::Handle> = handle;
             handle.command(Command::go(slot, at));
         }
+        let wait = match told.is_empty() {
+            true => look(&directory, &metrics),
+            false => PAUSE,
+        };
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            Ok(()) = flag.changed() => told = obey(&directory, flag.borrow_and_update().clone()),
+            biased;
+            set = flag.changed() => {
+                if set.is_err() { return }
+                let flag = flag.borrow_and_update().clone();
+                obey(&directory, flag, &mut told);
+            }
+            () = tokio::time::sleep(wait) => {}
+            // The ends of those that were closed are looked at together, not one by one.
+            () = changed, if told.is_empty() && overdue == 0 => {}
         }
     }
 }
 
-type Told = Vec<(Arc<crate::session::handle::Handle>, super::Slot, Instant)>;
+/// Reports how it stands. Gives how long to wait for a change.
+fn look(directory: &Directory, metrics: &Metrics) -> Duration {
+    let standing = directory.standing();
+    let state = (standing.lingering, standing.drained, standing.draining);
+    metrics.drain_state.set(match state {
+        (true, ..) => LINGERING,
+        (_, true, _) => DRAINED,
+        (_, _, true) => DRAINING,
+        _ => SERVING,
+    });
+    let deadline = standing.deadline.filter(|_| standing.sessions > 0);
+    let wait = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // Those that were closed are gone a moment later.
+    wait.unwrap_or(LOOK).max(PAUSE)
+}
 
-fn obey(directory: &Directory, flag: Option<Flag>) -> Told {
+fn obey(directory: &Directory, flag: Option<Flag>, told: &mut Vec<Told>) {
     match flag {
         Some(flag) => {
             info!(id = %flag.id, grace = flag.grace_seconds, reason = ?flag.reason, "the shutdown flag is set");
-            directory.begin_shutdown(flag)
+            if let Some(newly) = directory.begin_shutdown(flag) {
+                *told = newly;
+            }
         }
         None => {
             info!("the shutdown flag is withdrawn");
             directory.cancel_shutdown();
-            Vec::new()
+            told.clear();
         }
     }
 }

@@ -46,6 +46,15 @@ pub enum Added {
     TooLate,
 }
 
+/// What a flag means for the sessions that are here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// These must be told, with their slots. Whoever was about to be told something else is not.
+    Tell(Vec<(SessionId, Slot)>),
+    /// Nothing new: they have their slots, or are about to be told.
+    AsBefore,
+}
+
 #[derive(Debug)]
 struct Running {
     flag: Flag,
@@ -87,21 +96,24 @@ impl Drain {
         Some(report)
     }
 
-    /// Takes the flag. `sessions` are all that are registered. Gives those that must be told, with their slots.
+    /// Takes the flag. `sessions` are all that are registered.
     ///
-    /// The same id again changes at most the deadline, counted from the original start, and tells nobody: they have their
-    /// slots. Another id begins a new drain of the sessions that are here.
+    /// The same id again changes at most the deadline, counted from the original start. Sessions have their slots and keep
+    /// them, unless the deadline comes closer: then they are told anew, or they would be closed before their time. Another id
+    /// begins a new drain of the sessions that are here.
     pub fn begin(
         &mut self,
         flag: Flag,
         sessions: impl IntoIterator<Item = SessionId>,
         now: Instant,
-    ) -> Vec<(SessionId, Slot)> {
+    ) -> Begun {
         let grace = grace_of(&flag);
         if let Some(running) = self.running.as_mut().filter(|running| running.flag.id == flag.id) {
+            let before = running.deadline;
             running.deadline = running.started + grace;
             running.flag = flag;
-            return Vec::new();
+            let closer = running.deadline < before;
+            return if closer { self.tell(now) } else { Begun::AsBefore };
         }
         self.owned = sessions.into_iter().collect();
         self.acknowledged.clear();
@@ -110,13 +122,18 @@ impl Drain {
             at_flag: self.owned.len() as u64,
             ..Report::default()
         });
-        let running = Running { flag, started: now, deadline: now + grace };
-        let slots = self.owned.iter().enumerate();
-        let told = slots
-            .filter_map(|(position, session)| Some((*session, running.slot(position, now)?)))
-            .collect();
-        self.running = Some(running);
-        told
+        self.running = Some(Running { flag, started: now, deadline: now + grace });
+        self.tell(now)
+    }
+
+    fn tell(&self, now: Instant) -> Begun {
+        let owned = self.owned.iter().enumerate();
+        let told = self.running.iter().flat_map(|running| {
+            owned
+                .clone()
+                .filter_map(|(position, session)| Some((*session, running.slot(position, now)?)))
+        });
+        Begun::Tell(told.collect())
     }
 
     /// Withdraws the flag. Gives the sessions that stay after all.

@@ -11,12 +11,19 @@ fn flag(id: &str, grace_seconds: u64) -> Flag {
     Flag { id: id.into(), grace_seconds, reason: Reason::Rollout, max_sessions_per_second: 0 }
 }
 
+fn told(begun: Begun) -> Vec<(SessionId, Slot)> {
+    match begun {
+        Begun::Tell(told) => told,
+        Begun::AsBefore => panic!("nothing new"),
+    }
+}
+
 #[test]
 fn who_is_there_is_told_and_who_comes_later_is_a_straggler() {
     let now = Instant::now();
     let mut drain = Drain::default();
     assert_eq!(drain.session_added(id(1), now), Added::Serves);
-    let told = drain.begin(flag("a", 60), [id(1), id(2)], now);
+    let told = told(drain.begin(flag("a", 60), [id(1), id(2)], now));
     assert_eq!(told.iter().map(|(session, _)| *session).collect::<Vec<_>>(), [id(1), id(2)]);
     let later = now + Duration::from_secs(20);
     let Added::Straggler(slot) = drain.session_added(id(3), later) else { panic!("no straggler") };
@@ -27,15 +34,18 @@ fn who_is_there_is_told_and_who_comes_later_is_a_straggler() {
 }
 
 #[test]
-fn the_same_flag_again_moves_the_deadline_only() {
+fn the_same_flag_again_moves_the_deadline_and_tells_again_only_if_it_comes_closer() {
     let now = Instant::now();
     let mut drain = Drain::default();
     drain.begin(flag("a", 60), [id(1)], now);
     let later = now + Duration::from_secs(10);
-    assert_eq!(drain.begin(flag("a", 60), [id(1), id(2)], later), []);
-    assert_eq!(drain.deadline(), Some(now + Duration::from_secs(60)));
-    drain.begin(flag("a", 30), [id(1)], later);
+    assert_eq!(drain.begin(flag("a", 60), [id(1), id(2)], later), Begun::AsBefore);
+    assert_eq!(drain.begin(flag("a", 90), [id(1), id(2)], later), Begun::AsBefore);
+    assert_eq!(drain.deadline(), Some(now + Duration::from_secs(90)));
+    let told = told(drain.begin(flag("a", 30), [id(1)], later));
     assert_eq!(drain.deadline(), Some(now + Duration::from_secs(30)), "from the original start");
+    let deadlines: Vec<_> = told.iter().map(|(session, slot)| (*session, slot.deadline)).collect();
+    assert_eq!(deadlines, [(id(1), Duration::from_secs(20))], "they would be closed too early");
     assert_eq!(drain.report(later).unwrap().at_flag, 1);
 }
 
@@ -64,8 +74,7 @@ fn slots_are_spread_at_the_pace_and_end_before_the_deadline() {
     let now = Instant::now();
     let mut drain = Drain::default();
     let pace = Flag { max_sessions_per_second: 10, ..flag("a", 60) };
-    let slots: Vec<_> = drain
-        .begin(pace, (0..1000).map(id), now)
+    let slots: Vec<_> = told(drain.begin(pace, (0..1000).map(id), now))
         .into_iter()
         .map(|(_, slot)| slot.reconnect_after)
         .collect();
@@ -86,7 +95,8 @@ fn a_closing_pool_gives_five_seconds() {
 fn without_grace_everything_is_overdue_and_nobody_is_told() {
     let now = Instant::now();
     let mut drain = Drain::default();
-    assert_eq!(drain.begin(flag("a", 0), [id(1)], now), [], "a zero deadline is never sent");
+    let told = told(drain.begin(flag("a", 0), [id(1)], now));
+    assert_eq!(told, [], "a zero deadline is never sent");
     assert_eq!(drain.overdue(now), [id(1)]);
 }
 
@@ -140,7 +150,11 @@ proptest! {
             match step {
                 Step::Begin(name, grace) => {
                     let was_on = drain.is_on();
-                    let told = drain.begin(flag(&name.to_string(), grace), here.iter().copied(), now);
+                    let begun = drain.begin(flag(&name.to_string(), grace), here.iter().copied(), now);
+                    let told = match begun {
+                        Begun::Tell(told) => told,
+                        Begun::AsBefore => { prop_assert!(was_on); Vec::new() }
+                    };
                     if !was_on && grace > 0 {
                         prop_assert_eq!(told.len(), here.len());
                     }

@@ -61,8 +61,7 @@ impl Sibling {
         out.put_u64(stamp.as_u64());
         out.put_u8(hops);
         out.put_slice(payload);
-        metrics.passed(Direction::MeshOut, payload.len());
-        metrics.dropped(Dropped::QueueFull, self.egress.push(out.freeze()));
+        metrics.dropped(Dropped::QueueFull, self.egress.push(out.freeze(), Some(payload.len())));
     }
 }
 
@@ -74,14 +73,10 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
     let Forward { destination, sender, stamp: believed, hops, payload } = forward;
     metrics.passed(Direction::MeshIn, payload.len());
     // The group was judged where the sender is attached.
-    let Some(found) = directory.find(destination) else {
-        return metrics.dropped(Dropped::Offline, 1);
-    };
-    let target = found.target();
-    match &**target {
+    match directory.find(destination) {
         Target::Here(receiver) => receiver.deliver(sender, &payload, metrics),
-        Target::There { sibling, stamp, .. } if *stamp > believed && hops < MAX_HOPS => {
-            sibling.forward(destination, sender, *stamp, hops + 1, &payload, metrics);
+        Target::There { sibling, stamp, .. } if stamp > believed && hops < MAX_HOPS => {
+            sibling.forward(destination, sender, stamp, hops + 1, &payload, metrics);
         }
         Target::There { .. } => metrics.dropped(Dropped::TooManyHops, 1),
         Target::Nowhere => metrics.dropped(Dropped::Offline, 1),

@@ -38,10 +38,8 @@ pub(crate) enum MeshFrame {
     Announce {
         /// Which.
         peer: PeerId,
-        /// Under which stamp, at which relay, of which process, in which group.
+        /// Under which stamp, at which relay, of which process, in which group, and how.
         home: Home,
-        /// How.
-        intent: Intent,
     },
     /// A peer's attachment to the speaker ended.
     Withdraw {
@@ -90,13 +88,13 @@ impl MeshFrame {
                 write_address(*address, out);
                 2
             }
-            Self::Announce { peer, home, intent } => {
+            Self::Announce { peer, home } => {
                 out.put_slice(peer.as_bytes());
                 out.put_u64(home.stamp.as_u64());
                 out.put_u32(home.relay.as_u32());
                 out.put_slice(home.instance.as_bytes());
                 put_bytes(home.group.as_bytes(), out);
-                out.put_u8(intent.number());
+                out.put_u8(home.intent.number());
                 3
             }
             Self::Withdraw { peer, stamp, why } => {
@@ -130,8 +128,9 @@ impl MeshFrame {
                     relay: RelayId::from_u32(body.u32("relay")?),
                     instance: Instance::from_bytes(body.array("instance")?),
                     group: body.text("group", MAX_GROUP)?,
+                    intent: Intent::read(&mut body)?,
                 };
-                Self::Announce { peer, home, intent: Intent::read(&mut body)? }
+                Self::Announce { peer, home }
             }
             4 => Self::Withdraw {
                 peer: PeerId::from_bytes(body.array("peer")?),
@@ -218,6 +217,7 @@ mod tests {
             relay: RelayId::from_u32(3),
             instance: Instance::from_bytes([2; 16]),
             group: "team".into(),
+            intent: Intent::Resume,
         };
         vec![
             MeshFrame::Greeting {
@@ -226,7 +226,7 @@ mod tests {
                 address: "10.0.0.1:4444".parse().unwrap(),
             },
             MeshFrame::Member { address: "[fd00::1]:4444".parse().unwrap() },
-            MeshFrame::Announce { peer, home, intent: Intent::Resume },
+            MeshFrame::Announce { peer, home },
             MeshFrame::Withdraw { peer, stamp: Stamp::from_u64(7), why: Withdrawal::Moved },
             MeshFrame::Synced,
             MeshFrame::Heard { count: 300 },

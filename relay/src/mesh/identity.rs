@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{Endpoint, TransportConfig};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -18,7 +18,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, Signatu
 
 use crate::egress::HANDED_OVER;
 use crate::keys::{PoolKeys, PoolSecret};
-use crate::transport;
+use crate::{socket, transport};
 
 const ALPN: &[u8] = b"baton-mesh/1";
 
@@ -81,7 +81,10 @@ pub(super) fn endpoint(listen: SocketAddr, keys: &PoolKeys) -> Result<Endpoint, 
     let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
     client.transport_config(Arc::new(link_transport()));
 
-    let mut endpoint = Endpoint::server(server, listen).map_err(IdentityError::Bind)?;
+    let socket = socket::bind(listen).map_err(IdentityError::Bind)?;
+    let mut endpoint =
+        Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(IdentityError::Bind)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }

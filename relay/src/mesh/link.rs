@@ -11,13 +11,13 @@ use quinn::{
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::forward;
 use super::frame::{MeshDecoder, MeshFrame};
 use super::{CLOSE_DUPLICATE, CLOSE_GOODBYE, CLOSE_SELF, CLOSE_VIOLATION, Shared, identity};
 use crate::directory::{Duplicate, Sibling};
-use crate::metrics::Dropped;
+use crate::metrics::{Direction, Dropped};
 
 /// From the first packet to the other end's greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,6 +44,10 @@ pub(super) enum LinkError {
     NoGreeting,
     #[error("it is this relay itself")]
     Myself,
+    #[error("it is a sibling that is known by another address")]
+    Known,
+    #[error("its relay id is ours")]
+    SameId,
     #[error("there is a better link to the same relay")]
     Duplicate,
     #[error("it did not answer in time")]
@@ -63,7 +67,7 @@ pub(super) async fn dial(
     };
     let opened =
         tokio::time::timeout(GREETING_TIMEOUT, opening).await.map_err(|_| LinkError::Timeout)??;
-    run(shared, opened, true).await
+    run(shared, opened, Some(address)).await
 }
 
 /// Serves a link that a sibling dialed, until it ends.
@@ -79,7 +83,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, incoming: Incoming) {
         .map_err(|_| LinkError::Timeout)
         .flatten();
     let ended = match opened {
-        Ok(opened) => run(shared, opened, false).await,
+        Ok(opened) => run(shared, opened, None).await,
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
@@ -92,7 +96,7 @@ type Opened = (Connection, SendStream, RecvStream);
 async fn run(
     shared: &Arc<Shared>,
     (connection, mut send, mut receive): Opened,
-    dialed: bool,
+    dialed: Option<SocketAddr>,
 ) -> Result<(), LinkError> {
     let greeting =
         MeshFrame::Greeting { relay: shared.me, boot: shared.boot, address: shared.advertised };
@@ -100,7 +104,7 @@ async fn run(
     let mut decoder = MeshDecoder::default();
     let greeting = tokio::time::timeout(GREETING_TIMEOUT, read(&mut receive, &mut decoder)).await;
     let greeting = greeting.map_err(|_| LinkError::Timeout)??;
-    let MeshFrame::Greeting { relay, boot, address } = greeting else {
+    let MeshFrame::Greeting { relay, boot, mut address } = greeting else {
         connection.close(CLOSE_VIOLATION.into(), b"no greeting");
         return Err(LinkError::NoGreeting);
     };
@@ -108,14 +112,27 @@ async fn run(
         connection.close(CLOSE_SELF.into(), b"this is myself");
         return Err(LinkError::Myself);
     }
+    if relay == shared.me {
+        connection.close(CLOSE_VIOLATION.into(), b"your relay id is mine");
+        error!(%relay, %address, "another relay of this pool has the same id: one of the two must be replaced");
+        return Err(LinkError::SameId);
+    }
+    if address.ip().is_unspecified() {
+        // It listens everywhere, and was not told where that is. Where it comes from is the best guess.
+        address.set_ip(connection.remote_address().ip());
+    }
+    if dialed.is_some_and(|dialed| dialed != address) && shared.directory.is_linked(address) {
+        connection.close(CLOSE_DUPLICATE.into(), b"you are known by another address");
+        return Err(LinkError::Known);
+    }
     let (news, news_out) = mpsc::channel(crate::directory::MAX_NEWS);
-    let dialer = if dialed { shared.me } else { relay };
+    let dialer = if dialed.is_some() { shared.me } else { relay };
     let sibling = Arc::new(Sibling::new((relay, boot, address), dialer, connection, news));
     let Ok(mut flood) = shared.directory.link_up(&sibling) else {
         sibling.connection.close(CLOSE_DUPLICATE.into(), b"a better link exists");
         return Err(Duplicate.into());
     };
-    info!(%relay, %address, dialed, "linked");
+    info!(%relay, %address, dialed = dialed.is_some(), "linked");
     flood.push(MeshFrame::Synced);
     flood.extend(
         shared
@@ -136,6 +153,7 @@ async fn run(
     shared.directory.link_down(&sibling, goodbye);
     sibling.connection.close(CLOSE_VIOLATION.into(), b"the link ended");
     tasks.shutdown().await;
+    shared.metrics.dropped(Dropped::Ended, sibling.egress.close());
     info!(%relay, goodbye, reason = %ended, "link down");
     Ok(())
 }
@@ -175,7 +193,7 @@ async fn listen(
             MeshFrame::Member { address } => {
                 let _ = shared.learned.try_send(address);
             }
-            frame => shared.directory.heard(sibling.relay, frame),
+            frame => shared.directory.heard(sibling, frame),
         }
     }
 }
@@ -235,8 +253,7 @@ async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
 }
 
 async fn write_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    let too_large = || shared.metrics.dropped(Dropped::TooLarge, 1);
-    sibling.egress.run(&sibling.connection, too_large).await;
+    sibling.egress.run(&sibling.connection, Direction::MeshOut, &shared.metrics).await;
 }
 
 /// Whether the sibling ended the link because it ends itself.

@@ -9,6 +9,7 @@ pub(crate) mod forward;
 pub(crate) mod frame;
 mod identity;
 mod link;
+mod redial;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,9 +20,11 @@ use baton_protocol::id::RelayId;
 use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 pub use identity::IdentityError;
+use redial::Redial;
 
 use crate::directory::Directory;
 use crate::keys::PoolKeys;
@@ -39,14 +42,8 @@ pub(crate) const CLOSE_VIOLATION: u32 = 4;
 /// The other end is this relay itself.
 pub(crate) const CLOSE_SELF: u32 = 5;
 
-/// The first pause between failed dials; it doubles.
-const BACKOFF: Duration = Duration::from_millis(100);
-
-/// The longest pause.
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
-/// An address that cannot be reached for so long is forgotten, until someone names it again.
-const GIVE_UP: Duration = Duration::from_secs(30);
+/// How often one sibling, in turn, is told of all others: news of a member may have found no room.
+const EXCHANGE: Duration = Duration::from_secs(5);
 
 /// A relay is ready after so long even if it could not link to every seed: one of them may be gone for good.
 const SEED_PATIENCE: Duration = Duration::from_secs(10);
@@ -115,6 +112,8 @@ impl Mesh {
     ) {
         let mut links = JoinSet::new();
         let mut known = BTreeSet::from([self.shared.advertised]);
+        let mut exchange = tokio::time::interval(EXCHANGE);
+        exchange.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let joining = join_mesh(self.shared.clone(), seeds.clone(), ready);
         links.spawn(async move {
             joining.await;
@@ -133,10 +132,13 @@ impl Mesh {
                 Ok(()) = seeds.changed() => {
                     let addresses = seeds.borrow_and_update().as_ref().map(|seeds| seeds.addresses.clone());
                     for address in addresses.unwrap_or_default() {
-                        self.dial(&mut links, &mut known, address);
+                        self.dial(&mut links, &mut known, address, true);
                     }
                 }
-                Some(address) = self.learned.recv() => self.dial(&mut links, &mut known, address),
+                Some(address) = self.learned.recv() => {
+                    self.dial(&mut links, &mut known, address, false);
+                }
+                _ = exchange.tick() => self.shared.directory.exchange_members(),
                 Some(ended) = links.join_next() => {
                     // A dialer that gave up: its address may be learned again.
                     if let Ok(Some(address)) = ended { known.remove(&address); }
@@ -153,42 +155,45 @@ impl Mesh {
         links: &mut JoinSet<Option<SocketAddr>>,
         known: &mut BTreeSet<SocketAddr>,
         address: SocketAddr,
+        seed: bool,
     ) {
-        if known.len() < MAX_ADDRESSES && known.insert(address) {
-            links.spawn(keep_link(self.shared.clone(), self.endpoint.clone(), address));
+        if (seed || known.len() < MAX_ADDRESSES) && known.insert(address) {
+            links.spawn(keep_link(self.shared.clone(), self.endpoint.clone(), address, seed));
         }
     }
 }
 
-/// Keeps a link to `address` until it cannot be reached for [`GIVE_UP`]; gives the address back then.
+/// Keeps a link to `address` until it is forgotten ([`Redial`]); gives the address back then.
 async fn keep_link(
     shared: Arc<Shared>,
     endpoint: Endpoint,
     address: SocketAddr,
+    seed: bool,
 ) -> Option<SocketAddr> {
-    let mut backoff = BACKOFF;
-    let mut reached = Instant::now();
-    while reached.elapsed() < GIVE_UP {
+    let mut redial = Redial::new(seed, Instant::now());
+    loop {
         let changed = shared.directory.changed.notified();
         if shared.directory.is_linked(address) {
             // Either end may have dialed. While there is a link there is nothing to do.
             changed.await;
-            reached = Instant::now();
-            backoff = BACKOFF;
+            redial.linked(Instant::now());
             continue;
         }
         match link::dial(&shared, &endpoint, address).await {
-            Ok(()) => reached = Instant::now(),
-            Err(link::LinkError::Myself) => return None,
+            Ok(()) => redial.linked(Instant::now()),
+            Err(link::LinkError::Myself | link::LinkError::Known) => return None,
             Err(error) => debug!(%address, %error, "no link"),
         }
+        let left = shared.directory.said_goodbye(address);
+        let Some(pause) = redial.pause(left, Instant::now()) else {
+            info!(%address, "forgotten: it cannot be reached");
+            shared.directory.forget_address(address);
+            return Some(address);
+        };
         // Two relays that dial each other in step would reject each other in step.
         let jitter = rand::random::<u32>() % 64;
-        tokio::time::sleep(backoff + backoff * jitter / 64).await;
-        backoff = (backoff * 2).min(MAX_BACKOFF);
+        tokio::time::sleep(pause + pause * jitter / 64).await;
     }
-    info!(%address, "forgotten: it cannot be reached");
-    Some(address)
 }
 
 /// Waits until this relay is part of the mesh: it has its seeds, and is linked to all of them or has waited long enough.

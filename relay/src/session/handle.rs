@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::drain::Slot;
 use crate::egress::Egress;
-use crate::metrics::{Direction, Dropped, Metrics};
+use crate::metrics::{Dropped, Metrics};
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -63,6 +63,7 @@ pub(crate) struct Handle {
     pub(crate) egress: Egress,
     stamp: AtomicU64,
     announced: AtomicBool,
+    moved: AtomicBool,
     notes: mpsc::Sender<Note>,
     missed: AtomicBool,
     command: watch::Sender<Command>,
@@ -103,6 +104,7 @@ impl Handle {
             egress: Egress::default(),
             stamp: AtomicU64::new(stamp.as_u64()),
             announced: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
             notes,
             missed: AtomicBool::new(false),
             command,
@@ -128,6 +130,24 @@ impl Handle {
 
     pub(crate) fn was_announced(&self) -> bool {
         self.announced.load(Ordering::Acquire)
+    }
+
+    /// Its client said that it lives elsewhere.
+    pub(crate) fn set_moved(&self) {
+        self.moved.store(true, Ordering::Release);
+    }
+
+    /// Whether it came to take over, and its client has not said yet that it does.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.intent == Intent::Handover && !self.was_announced()
+    }
+
+    /// Whether its client believes that it lives here, and may be right.
+    pub(crate) fn is_home(&self) -> bool {
+        self.was_announced()
+            && !self.moved.load(Ordering::Acquire)
+            && self.closed_as().is_none()
+            && self.connection.close_reason().is_none()
     }
 
     /// Tells it something. News that finds no room is dropped, and the session is told that some was.
@@ -170,8 +190,7 @@ impl Handle {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
         };
-        metrics.passed(Direction::Out, payload.len());
-        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram));
+        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
     }
 
     /// The client knows this sender by this alias.

@@ -13,6 +13,7 @@ use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, Writ
 use tracing::info;
 
 use super::handle::{Handle, Inbox, Who};
+use super::registration::Registration;
 use super::{Shared, close};
 use crate::auth::{self, Admission};
 use crate::directory::unix_ms;
@@ -30,7 +31,9 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// A session that was just registered.
 #[derive(Debug)]
 pub(super) struct Joined {
-    pub(super) handle: Arc<Handle>,
+    pub(super) registration: Registration,
+    /// The first frame that it is told.
+    pub(super) welcome: Frame,
     pub(super) inbox: Inbox,
     pub(super) hello: Hello,
     pub(super) admission: Admission,
@@ -105,7 +108,7 @@ pub(super) async fn join(
     shared: &Arc<Shared>,
     connection: &Connection,
 ) -> Result<Joined, JoinError> {
-    let (mut send, mut receive) = connection.accept_bi().await?;
+    let (send, mut receive) = connection.accept_bi().await?;
     let mut decoder = Decoder::new();
     let hello = read_hello(&mut receive, &mut decoder).await?;
     let admission = match judge(shared, connection, &hello)? {
@@ -124,13 +127,13 @@ pub(super) async fn join(
         };
         return Err(refuse(send, refused, hello.intent).await);
     }
-    // From here on the session is registered, and `serve` removes it, whatever happens.
-    let written = send.write_all(&welcome.encode()).await;
+    // From here on it is registered, and nothing is waited for: WELCOME is written by the session's own tasks, because a client
+    // that does not read it must not keep its session from being served, drained and closed.
+    let phase = if hello.intent == Intent::Handover { "standby" } else { "home" };
+    let registration = Registration::new(shared, handle, phase);
+    let handle = &registration.handle;
     info!(session = %handle.id, peer = ?hello.peer, intent = hello.intent.name(), stamp = %handle.stamp(), "attached");
-    if written.is_err() {
-        close(connection, CloseCode::Internal);
-    }
-    Ok(Joined { handle, inbox, hello, admission, send, receive, decoder })
+    Ok(Joined { registration, welcome, inbox, hello, admission, send, receive, decoder })
 }
 
 async fn read_hello(receive: &mut RecvStream, decoder: &mut Decoder) -> Result<Hello, JoinError> {

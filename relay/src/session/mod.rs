@@ -10,8 +10,10 @@
 pub(crate) mod handle;
 mod join;
 mod path;
+mod registration;
 mod routes;
 mod serve;
+mod serving;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ use quinn::{Connection, ConnectionError, Incoming};
 use tracing::{Instrument, debug, info_span};
 
 use crate::auth::Gate;
-use crate::directory::Directory;
+use crate::directory::{Directory, Joining};
 use crate::metrics::Metrics;
 use crate::transport::HANDSHAKE_TIMEOUT;
 
@@ -39,7 +41,7 @@ pub(crate) struct Shared {
 }
 
 /// Serves what comes in, from its first packet to its end.
-pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming) {
+pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming, joining: Joining) {
     let from = incoming.remote_address();
     let Ok(connecting) = incoming.accept() else {
         return shared.metrics.handshake("failed");
@@ -53,12 +55,18 @@ pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming) {
         Err(_) => return shared.metrics.handshake("timeout"),
     };
     let span = info_span!("session", %from);
-    admit(shared, connection).instrument(span).await;
+    admit(shared, connection, joining).instrument(span).await;
 }
 
-async fn admit(shared: Arc<Shared>, connection: Connection) {
+async fn admit(shared: Arc<Shared>, connection: Connection, joining: Joining) {
     let connected = Instant::now();
-    let joined = tokio::time::timeout(HELLO_TIMEOUT, join::join(&shared, &connection)).await;
+    let attempt = async {
+        tokio::select! {
+            joined = join::join(&shared, &connection) => joined,
+            error = discard_datagrams(&connection) => Err(error.into()),
+        }
+    };
+    let joined = tokio::time::timeout(HELLO_TIMEOUT, attempt).await;
     let joined = match joined {
         Ok(Ok(joined)) => joined,
         Ok(Err(error)) => {
@@ -67,6 +75,7 @@ async fn admit(shared: Arc<Shared>, connection: Connection) {
             if let join::JoinError::Refused { intent: Intent::Handover, .. } = &error {
                 shared.metrics.handover(Some(FailureClass::Refused), Duration::ZERO);
             }
+            drop(joining);
             return error.finish(&connection).await;
         }
         Err(_) => {
@@ -74,8 +83,18 @@ async fn admit(shared: Arc<Shared>, connection: Connection) {
             return close(&connection, CloseCode::HelloTimeout);
         }
     };
+    drop(joining);
     shared.metrics.handshake("ok");
     serve::serve(&shared, joined, connected).await;
+}
+
+/// Nobody has a route before WELCOME: what comes until then must not fill the connection's buffer.
+async fn discard_datagrams(connection: &Connection) -> ConnectionError {
+    loop {
+        if let Err(error) = connection.read_datagram().await {
+            return error;
+        }
+    }
 }
 
 /// Closes a connection with a code and its name.

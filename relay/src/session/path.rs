@@ -62,16 +62,15 @@ impl PathWatch {
         match &mut self.pending {
             None if address == self.confirmed => return asked,
             None => {
-                self.nonce = self
-                    .nonce
-                    .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                    .wrapping_add(0x1405_7b7e_f767_814f);
-                let nonce = self.nonce.to_be_bytes();
+                let nonce = self.next_nonce();
                 self.pending = Some(Pending { address, since: now, nonce, echo_at: now });
             }
-            // It moved on before it answered: the attempt goes on, at the newer address.
+            // It moved on before it answered: the attempt goes on, at the newer address. What was asked at the older one
+            // proves nothing of it.
             Some(pending) if address != pending.address && address != self.confirmed => {
-                pending.address = address
+                let since = pending.since;
+                let nonce = self.next_nonce();
+                self.pending = Some(Pending { address, since, nonce, echo_at: now });
             }
             Some(_) => {}
         }
@@ -92,6 +91,17 @@ impl PathWatch {
             asked.echo = Some(pending.nonce);
         }
         asked
+    }
+
+    fn next_nonce(&mut self) -> [u8; 8] {
+        self.nonce =
+            self.nonce.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.nonce.to_be_bytes()
+    }
+
+    /// Whether there is an attempt that has not come to an end.
+    pub(crate) const fn is_asking(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// An echo was answered, while the client's address was `address`.
@@ -194,8 +204,13 @@ mod tests {
     fn a_client_that_moves_on_before_it_answers_is_one_attempt() {
         let (mut watch, now) = watch();
         let nonce = watch.tick(address(2), RTT, now).echo.unwrap();
-        assert_eq!(watch.tick(address(3), RTT, now + RTT).echo, Some(nonce));
-        let ended = watch.answered(nonce, address(3), now + RTT * 2).unwrap();
+        let newer = watch.tick(address(3), RTT, now + RTT).echo.unwrap();
+        assert_eq!(
+            watch.answered(nonce, address(3), now + RTT),
+            None,
+            "asked at the older address"
+        );
+        let ended = watch.answered(newer, address(3), now + RTT * 2).unwrap();
         assert_eq!(ended.took, RTT * 2);
     }
 

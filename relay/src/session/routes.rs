@@ -71,6 +71,8 @@ pub(super) enum Seen {
         /// Of the echo.
         nonce: [u8; 8],
     },
+    /// The client's address is another one.
+    Elsewhere,
 }
 
 /// Takes one datagram from a client.
@@ -87,7 +89,7 @@ pub(super) fn take(
         Ok(Datagram::Echo { nonce }) => {
             // Answered in the size in which it was asked: never larger.
             let reply = baton_protocol::datagram::echo_reply(nonce, datagram.len());
-            metrics.dropped(Dropped::QueueFull, handle.egress.push(reply));
+            metrics.dropped(Dropped::QueueFull, handle.egress.push(reply, None));
             None
         }
         Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),

@@ -84,6 +84,7 @@ async fn a_new_connection_is_turned_away_and_a_handshake_under_way_is_a_straggle
     };
     assert_eq!(close.error_code, quinn_refused());
 
+    assert_eq!(relay.status().state, Phase::Draining, "not drained while someone may still come");
     straggler.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
     assert!(matches!(straggler.next().await, Frame::Welcome(_)));
     assert!(straggler.go_away().await.deadline < Duration::from_secs(60), "the remaining time");
@@ -164,4 +165,45 @@ async fn the_sum_holds_whatever_races_with_the_flag() {
     assert_eq!(report.at_flag + report.stragglers, attached, "{report:?}");
     assert_eq!(report.left + report.forced + report.silent + report.moved, attached, "{report:?}");
     assert!(attached > 0 && attached < 60, "the flag came in the middle: {report:?}");
+}
+
+#[tokio::test]
+async fn who_does_not_read_its_welcome_is_a_session_like_any_other() {
+    let relay = pool::one().await;
+    let who = Who::new(1);
+    let mut deaf = Peer::connect_deaf(relay.address()).await.unwrap();
+    deaf.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
+    pool::until("it is a session", || relay.status().sessions == 1).await;
+    tokio::time::sleep(baton_protocol::HELLO_TIMEOUT + Duration::from_millis(500)).await;
+    assert_eq!(relay.status().sessions, 1, "HELLO came in time");
+    relay.set_flag(Some(flag("u-1", 1)));
+    assert_eq!(deaf.closed().await, u64::from(CloseCode::GoawayTimeout.code()));
+    relay.drained().await;
+    let report = relay.status().drain.unwrap();
+    assert_eq!((report.at_flag, report.silent, report.remaining), (1, 1, 0));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_flag_that_changes_while_it_is_told_is_told_to_everyone() {
+    let relay = pool::one().await;
+    let mut peers = Vec::new();
+    for number in 0..=255 {
+        peers.push(Peer::attach(&relay, &Who::new(number)).await.0);
+    }
+    let sent = || relay.metrics().contains("baton_relay_goaway_sent_total 256");
+    relay.set_flag(Some(flag("u-1", 60)));
+    // The first batch is told, and the rest is not yet.
+    while relay.metrics().contains("baton_relay_goaway_sent_total 0") {
+        tokio::task::yield_now().await;
+    }
+    relay.set_flag(Some(flag("u-1", 70)));
+    pool::until("all are told", sent).await;
+    relay.set_flag(Some(flag("u-1", 30)));
+    for peer in &mut peers {
+        assert_eq!(peer.go_away().await.sequence, 1);
+        assert_eq!(peer.next().await, Frame::GoAwayCancel { sequence: 1 });
+        assert!(peer.go_away().await.deadline <= Duration::from_secs(30), "it came closer");
+    }
+    relay.stop().await;
 }

@@ -4,21 +4,10 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Frame, Intent, RefusalCode, Refused, Retry};
 use baton_protocol::id::PeerId;
 use bytes::Bytes;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
 use crate::peer::{Peer, Who};
 use crate::pool;
-
-fn token(claims: &serde_json::Value) -> Bytes {
-    jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        claims,
-        &EncodingKey::from_secret(pool::SECRET),
-    )
-    .unwrap()
-    .into()
-}
 
 async fn refused(peer: &mut Peer) -> Refused {
     let Frame::Refused(refused) = peer.next().await else { panic!("not refused") };
@@ -30,7 +19,7 @@ async fn refused(peer: &mut Peer) -> Refused {
 async fn a_token_is_judged_before_the_signature_and_both_must_be_right() {
     let relay = pool::start("a", pool::tokens());
     let (who, other) = (Who::new(1), Who::new(2));
-    let good = token(
+    let good = pool::token(
         &json!({"aud": pool::POOL, "exp": 4_000_000_000_u64, "sub": who.id().to_string(), "grp": "team"}),
     );
 
@@ -134,5 +123,23 @@ async fn another_process_with_the_same_key_supersedes_and_the_same_process_resum
     let (_third, resumed) = Peer::attach_with(&relay, &elsewhere, resume).await;
     assert_eq!(second.closed().await, u64::from(CloseCode::Moved.code()));
     assert!(resumed.stamp > welcome.stamp);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_stranger_has_one_stream_and_little_room_on_it() {
+    let relay = pool::one().await;
+    let mut stranger = Peer::connect(relay.address()).await.unwrap();
+    let soon = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(soon, stranger.connection.open_bi()).await.is_err());
+    assert!(tokio::time::timeout(soon, stranger.connection.open_uni()).await.is_err());
+    // Half a HELLO, and datagrams that nobody has a route for.
+    stranger.write(&[0x01, 0x4f, 0xa0, 0]).await;
+    for _ in 0..2000 {
+        stranger.connection.send_datagram_wait(vec![16; 1000].into()).await.unwrap();
+    }
+    let who = Who::new(1);
+    let (mut peer, _) = Peer::attach(&relay, &who).await;
+    peer.open(16, PeerId::from_bytes([9; 32])).await;
     relay.stop().await;
 }

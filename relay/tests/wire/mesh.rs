@@ -1,7 +1,11 @@
 //! Peers on different relays.
 
+use std::time::Duration;
+
 use baton_protocol::frame::{Frame, Intent, PeerState};
 use baton_protocol::id::Stamp;
+use baton_relay::auth::Mode;
+use baton_relay::seeds::Seeds;
 use bytes::Bytes;
 
 use crate::peer::{Peer, Who};
@@ -30,8 +34,8 @@ async fn two_peers_on_different_relays_reach_each_other() {
 #[tokio::test]
 async fn a_relay_that_knows_one_sibling_learns_of_the_others() {
     let mut relays = pool::linked(3).await;
-    let newcomer = pool::start("newcomer", baton_relay::auth::Mode::Open);
-    newcomer.set_seeds(baton_relay::seeds::Seeds { addresses: vec![relays[1].mesh_address()] });
+    let newcomer = pool::start("newcomer", Mode::Open);
+    newcomer.set_seeds(Seeds { addresses: vec![relays[1].mesh_address()] });
     newcomer.ready().await;
     relays.push(newcomer);
     for relay in &relays {
@@ -128,6 +132,33 @@ async fn a_relay_that_ends_takes_its_peers_with_it_at_once() {
     assert!(matches!(watcher.next().await, Frame::Presence { state: PeerState::Online, .. }));
     relays.pop().unwrap().stop().await;
     assert!(matches!(watcher.next().await, Frame::Presence { state: PeerState::Offline, .. }));
+    for relay in relays {
+        relay.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_relay_with_the_same_id_is_no_sibling() {
+    let relays = [("one name", 0), ("one name", 1)].map(|(name, _)| pool::start(name, Mode::Open));
+    assert_eq!(relays[0].id(), relays[1].id());
+    relays[0].set_seeds(Seeds::default());
+    relays[1].set_seeds(Seeds { addresses: vec![relays[0].mesh_address()] });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for relay in relays {
+        assert_eq!(relay.status().mesh.links, 0);
+        relay.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn relays_that_listen_everywhere_find_each_other() {
+    let everywhere = || "0.0.0.0:0".parse().unwrap();
+    let relays = ["a", "b"].map(|name| pool::start_at(name, everywhere()));
+    let port = relays[0].mesh_address().port();
+    relays[0].set_seeds(Seeds::default());
+    relays[1].set_seeds(Seeds { addresses: vec![([127, 0, 0, 1], port).into()] });
+    pool::until("they are linked", || relays.iter().all(|relay| relay.status().mesh.links == 1))
+        .await;
     for relay in relays {
         relay.stop().await;
     }

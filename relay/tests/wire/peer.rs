@@ -13,12 +13,12 @@ use baton_relay::Relay;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig};
 
 use crate::pool::{SERVER_NAME, certificate};
 
 /// Nothing on loopback takes so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who a client is.
 #[derive(Clone)]
@@ -57,9 +57,23 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects, and says nothing.
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, ConnectionError> {
+        Self::connect_with(address, baton_relay::transport::transport()).await
+    }
+
+    /// Connects, and never takes a byte of its control stream.
+    pub(crate) async fn connect_deaf(address: SocketAddr) -> Result<Self, ConnectionError> {
+        let mut transport = baton_relay::transport::transport();
+        transport.stream_receive_window(0_u32.into());
+        Self::connect_with(address, transport).await
+    }
+
+    async fn connect_with(
+        address: SocketAddr,
+        transport: TransportConfig,
+    ) -> Result<Self, ConnectionError> {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let connection =
-            endpoint.connect_with(client_config(), address, SERVER_NAME).unwrap().await?;
+        let config = client_config(transport);
+        let connection = endpoint.connect_with(config, address, SERVER_NAME).unwrap().await?;
         let (send, receive) = connection.open_bi().await?;
         let mut decoder = Decoder::new();
         decoder.authenticated();
@@ -92,6 +106,11 @@ impl Peer {
 
     pub(crate) async fn say(&mut self, frame: Frame) {
         self.write(&frame.encode()).await;
+    }
+
+    /// Says something to a relay that may have closed the connection.
+    pub(crate) async fn try_say(&mut self, frame: Frame) -> Result<(), quinn::WriteError> {
+        self.send.write_all(&frame.encode()).await
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -154,7 +173,7 @@ impl Peer {
     }
 }
 
-fn client_config() -> quinn::ClientConfig {
+fn client_config(transport: TransportConfig) -> quinn::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate().0).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -165,6 +184,6 @@ fn client_config() -> quinn::ClientConfig {
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    config.transport_config(Arc::new(baton_relay::transport::transport()));
+    config.transport_config(Arc::new(transport));
     config
 }

@@ -8,6 +8,8 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay};
+use bytes::Bytes;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The audience of the pool.
@@ -35,9 +37,18 @@ pub(crate) fn start(name: &str, mode: Mode) -> Relay {
 }
 
 pub(crate) fn start_with(name: &str, mode: Mode, max_sessions: usize) -> Relay {
+    Relay::start(config(name, mode, max_sessions)).unwrap()
+}
+
+/// A relay whose siblings come in there.
+pub(crate) fn start_at(name: &str, mesh_listen: SocketAddr) -> Relay {
+    Relay::start(Config { mesh_listen, ..config(name, Mode::Open, 1000) }).unwrap()
+}
+
+fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (certificate, private_key) = certificate();
-    Relay::start(Config {
+    Config {
         name: name.into(),
         pool: POOL.into(),
         listen: any,
@@ -50,8 +61,7 @@ pub(crate) fn start_with(name: &str, mode: Mode, max_sessions: usize) -> Relay {
         private_key,
         epoch: 1,
         max_sessions,
-    })
-    .unwrap()
+    }
 }
 
 /// One relay that lets anyone in and is ready.
@@ -82,6 +92,13 @@ pub(crate) async fn linked(count: usize) -> Vec<Relay> {
 /// Whom a pool with access tokens lets in.
 pub(crate) fn tokens() -> Mode {
     Mode::Token(TokenKeys::from_secrets(&[SECRET]))
+}
+
+/// An access token of the pool.
+pub(crate) fn token(claims: &serde_json::Value) -> Bytes {
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET))
+        .unwrap()
+        .into()
 }
 
 /// A shutdown flag.

@@ -1,9 +1,10 @@
 //! Routes, aliases and presence on one relay.
 
 use baton_protocol::datagram::Datagram;
-use baton_protocol::frame::{Frame, NoticeCode, PeerState};
+use baton_protocol::frame::{Frame, Intent, NoticeCode, PeerState};
 use baton_protocol::id::PeerId;
 use bytes::Bytes;
+use serde_json::json;
 
 use crate::peer::{Peer, Who};
 use crate::pool;
@@ -69,5 +70,66 @@ async fn a_watcher_sees_a_peer_come_and_go() {
     assert_eq!(watcher.next().await, presence(2, PeerState::Online));
     peer.connection.close(0_u32.into(), b"");
     assert_eq!(watcher.next().await, presence(3, PeerState::Offline));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_of_another_group_is_never_seen() {
+    let relay = pool::start("a", pool::tokens());
+    relay.set_seeds(baton_relay::seeds::Seeds::default());
+    relay.ready().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let hello = |who: &Who, group: &str| {
+        let claims = json!({"aud": pool::POOL, "exp": 4_000_000_000_u64, "grp": group});
+        who.hello(Intent::Fresh, pool::token(&claims), Bytes::new())
+    };
+    let (mut watcher, _) = Peer::attach_with(&relay, &a, hello(&a, "one")).await;
+    watcher.open(16, b.id()).await;
+    watcher.say(Frame::Watch { peer: b.id() }).await;
+    let presence = |sequence, state| Frame::Presence { sequence, peer: b.id(), state };
+    assert_eq!(watcher.next().await, presence(1, PeerState::Offline));
+    let (other, _) = Peer::attach_with(&relay, &b, hello(&b, "two")).await;
+    other.connection.close(0_u32.into(), b"");
+    pool::until("it is gone", || relay.status().sessions == 1).await;
+    // It comes into the watcher's group, and leaves it for another.
+    let (_one, _) = Peer::attach_with(&relay, &b, hello(&b, "one")).await;
+    assert_eq!(watcher.next().await, presence(2, PeerState::Online));
+    assert_eq!(watcher.next().await, Frame::RouteRefreshed { peer: b.id() });
+    let (two, _) = Peer::attach_with(&relay, &b, hello(&b, "two")).await;
+    assert_eq!(watcher.next().await, presence(3, PeerState::Offline));
+    two.connection.close(0_u32.into(), b"");
+    pool::until("it is gone", || relay.status().sessions == 1).await;
+    let (_again, _) = Peer::attach_with(&relay, &b, hello(&b, "one")).await;
+    assert_eq!(watcher.next().await, presence(4, PeerState::Online), "nothing in between");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_is_answered_however_long_it_is() {
+    let relay = pool::one().await;
+    let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;
+    let (peers, count) = (PeerId::from_bytes([9; 32]), 3000_u64);
+    let frames = (100..100 + count).flat_map(|alias| {
+        [Frame::Open { alias, peer: peers }.encode(), Frame::Shut { alias }.encode()].concat()
+    });
+    peer.write(&frames.collect::<Vec<_>>()).await;
+    for alias in 100..100 + count {
+        assert_eq!(peer.next().await, Frame::Opened { alias });
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_and_never_reads_is_closed() {
+    let relay = pool::one().await;
+    let who = Who::new(1);
+    let mut deaf = Peer::connect_deaf(relay.address()).await.unwrap();
+    deaf.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
+    for number in 0..1000 {
+        let peer = PeerId::from_bytes([u8::try_from(number % 256).unwrap(); 32]);
+        deaf.say(Frame::Open { alias: 100 + number, peer }).await;
+    }
+    let limit = u64::from(baton_protocol::close::CloseCode::LimitExceeded.code());
+    assert_eq!(deaf.closed().await, limit);
     relay.stop().await;
 }

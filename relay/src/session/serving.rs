@@ -1,0 +1,308 @@
+//! The state machine of one session, with all that it needs to carry out its orders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_protocol::class::FailureClass;
+use baton_protocol::close::CloseCode;
+use baton_protocol::datagram;
+use baton_protocol::frame::{Frame, Hello, Intent, NoticeCode};
+use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
+use quinn::ConnectionError;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::handle::{Command, Handle, Note};
+use super::path::{Attempt, PathWatch};
+use super::registration::Registration;
+use super::routes::{Routes, Seen};
+use super::serve::{Fault, RESERVED};
+use super::{Shared, class_of};
+use crate::auth::Admission;
+use crate::directory::unix_ms;
+use crate::drain::Slot;
+use crate::metrics::Dropped;
+
+/// How often a session asks again whether a new address of its client works.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// How often it looks for a new address where no datagrams come that would show one. Ten thousand sessions do this.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// A client is told at most this often that a peer is not there.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A client that reads nothing of what waits for it for so long is closed.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A session that came to take over does so at once, or its client is gone.
+const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A session that has moved is read for a moment more. Its client closes it long before this.
+const MOVED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kind of a migration that the client did not announce.
+const REBIND: &str = "rebind";
+
+/// See the [module](self).
+pub(super) struct Serving<'a> {
+    shared: &'a Arc<Shared>,
+    handle: &'a Arc<Handle>,
+    session: Session,
+    routes: Arc<Routes>,
+    pub(super) frames: mpsc::Sender<Frame>,
+    path: PathWatch,
+    admission: Admission,
+    hello: Hello,
+    welcomed: Instant,
+    notice_at: Instant,
+    tick_at: Instant,
+    /// The end of its access token.
+    expires: Option<Instant>,
+    /// The end of a phase that must end, and of which.
+    phase_ends: Option<Instant>,
+    phase: &'static str,
+    /// Set while nothing more can be told to its client: until then.
+    stalled: Option<Instant>,
+}
+
+impl<'a> Serving<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        handle: &'a Arc<Handle>,
+        (hello, admission): (Hello, Admission),
+        routes: Arc<Routes>,
+        frames: mpsc::Sender<Frame>,
+    ) -> Self {
+        let now = Instant::now();
+        let session = Session::new(hello.intent, Limits::default());
+        let mut serving = Self {
+            shared,
+            handle,
+            phase: session.phase_name(),
+            session,
+            routes,
+            frames,
+            path: PathWatch::new(handle.connection.remote_address(), rand::random()),
+            expires: at_unix(admission.expires_unix, now),
+            admission,
+            hello,
+            welcomed: now,
+            notice_at: now,
+            tick_at: now + IDLE_TICK,
+            phase_ends: None,
+            stalled: None,
+        };
+        serving.enter_phase(now);
+        serving
+    }
+
+    /// The name of the state that it is in.
+    pub(super) const fn phase(&self) -> &'static str {
+        self.phase
+    }
+
+    /// Whether its client may ask for more.
+    pub(super) fn has_room(&self) -> bool {
+        self.frames.capacity() > RESERVED
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    pub(super) fn poll_timeout(&self) -> Instant {
+        let ends = [self.expires, self.phase_ends, self.stalled];
+        ends.into_iter().flatten().fold(self.tick_at, Instant::min)
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), Fault> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.session.phase_name() != self.phase {
+            self.enter_phase(now);
+        }
+        if is_due(self.expires) {
+            return Err(Fault::TokenExpired);
+        }
+        if is_due(self.phase_ends) {
+            return Err(if self.handle.is_standby() { Fault::Idle } else { Fault::Moved });
+        }
+        let until = self.stalled.unwrap_or(now + READ_PATIENCE);
+        self.stalled = (!self.has_room()).then_some(until);
+        if is_due(self.stalled) {
+            return Err(Fault::Slow);
+        }
+        if self.tick_at <= now {
+            self.tick(now);
+        }
+        Ok(())
+    }
+
+    fn enter_phase(&mut self, now: Instant) {
+        self.phase = self.session.phase_name();
+        self.phase_ends = match self.phase {
+            "standby" => Some(now + STANDBY_PATIENCE),
+            "moved" => Some(now + MOVED_PATIENCE),
+            _ => None,
+        };
+    }
+
+    /// Takes what the control stream's reader brought.
+    pub(super) fn read(&mut self, read: Result<Frame, Fault>) -> Result<(), Fault> {
+        Ok(self.session.handle_frame(read?)?)
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Serve => self.session.stay(),
+            Command::Go { slot: Slot { reason, deadline, reconnect_after }, at } => {
+                let passed = at.elapsed();
+                // A zero deadline is never sent: a session without time is closed by the drain.
+                let deadline = deadline.saturating_sub(passed).max(Duration::from_millis(1));
+                let reconnect_after = reconnect_after.saturating_sub(passed);
+                let ticket =
+                    self.shared.gate.ticket(&self.hello, &self.admission, self.handle.stamp());
+                self.session.go_away(GoAwayOrder {
+                    reason,
+                    deadline,
+                    reconnect_after,
+                    route_ids: Vec::new(),
+                    ticket,
+                });
+                self.shared.metrics.goaway_sent.inc();
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        match note {
+            Note::Presence(peer, state) => self.session.presence(peer, state),
+            Note::Sender(peer) => self.session.sender(peer),
+            Note::Refreshed(peer) => self.session.refreshed(peer),
+        }
+        if self.handle.has_missed() {
+            self.session.resync();
+        }
+    }
+
+    pub(super) fn seen(&mut self, seen: Seen) {
+        let now = Instant::now();
+        match seen {
+            Seen::Offline { alias } if self.notice_at <= now => {
+                self.notice_at = now + NOTICE_INTERVAL;
+                self.session.notice(alias, NoticeCode::Offline);
+            }
+            Seen::Offline { .. } => {}
+            Seen::EchoReply { nonce } => {
+                let address = self.handle.connection.remote_address();
+                let ended = self.path.answered(nonce, address, now);
+                self.count_migration(ended);
+            }
+            Seen::Elsewhere => self.tick(now),
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let connection = &self.handle.connection;
+        let asked = self.path.tick(connection.remote_address(), connection.rtt(), now);
+        self.tick_at = now + if self.path.is_asking() { TICK } else { IDLE_TICK };
+        if let Some(nonce) = asked.echo {
+            let dropped = self.handle.egress.push(datagram::echo(nonce), None);
+            self.shared.metrics.dropped(Dropped::QueueFull, dropped);
+        }
+        self.count_migration(asked.ended);
+    }
+
+    fn count_migration(&self, ended: Option<Attempt>) {
+        if let Some(Attempt { failed, took }) = ended {
+            self.shared.metrics.migration(REBIND, failed, took);
+            info!(session = %self.handle.id, failed = failed.map(FailureClass::name), ?took, "path migration");
+        }
+    }
+
+    pub(super) fn say(&self, frame: Frame) -> Result<(), Fault> {
+        self.frames.try_send(frame).map_err(|_| Fault::Slow)
+    }
+
+    /// Carries out what the state machine wants.
+    pub(super) fn carry_out(&mut self) -> Result<(), Fault> {
+        let directory = &self.shared.directory;
+        while let Some(order) = self.session.poll_order() {
+            match order {
+                Order::Send(frame) => self.say(frame)?,
+                Order::Announce => {
+                    let Some(stamp) = directory.announce(self.handle) else {
+                        // It is noticed as the end of the connection.
+                        self.handle.close(CloseCode::Superseded, End::Superseded);
+                        return Ok(());
+                    };
+                    if self.handle.intent == Intent::Handover {
+                        self.shared.metrics.handover(None, self.welcomed.elapsed());
+                    }
+                    self.session.announced(self.handle.intent, stamp);
+                }
+                Order::Open { alias, peer } => {
+                    self.routes.open(alias, directory.open(self.handle, peer))
+                }
+                Order::Shut { alias, last } => {
+                    self.routes.shut(alias);
+                    last.iter().for_each(|peer| directory.shut(self.handle, peer));
+                }
+                Order::SenderKnown { peer, alias } => self.handle.sender_known(peer, alias),
+                Order::Watch { peer } => directory.watch(self.handle, peer),
+                Order::Unwatch { peer } => directory.unwatch(self.handle, &peer),
+                Order::Acknowledged => {
+                    self.shared.metrics.goaway_acked.inc();
+                    directory.acknowledged(self.handle.id);
+                }
+                Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
+            }
+        }
+        Ok(())
+    }
+
+    /// The session is over: it is removed.
+    pub(super) fn end(
+        &mut self,
+        fault: &Fault,
+        registration: &mut Registration,
+        connected: Instant,
+    ) {
+        let closed_by_client = matches!(
+            fault,
+            Fault::Connection(ConnectionError::ApplicationClosed(_)) | Fault::ControlEnded
+        );
+        let by_client = if closed_by_client { End::ClosedByClient } else { End::Lost };
+        let end = self.handle.closed_as().unwrap_or(by_client);
+        self.handle.close(fault.code(), end);
+        let class = match fault {
+            _ if end == End::Superseded => FailureClass::Superseded,
+            Fault::Connection(error) => class_of(error),
+            _ => FailureClass::ApplicationCloseLocal,
+        };
+        let migration = self.path.ended(class, Instant::now());
+        self.count_migration(migration);
+        if self.handle.is_standby() && !was_given_up(fault, end) {
+            self.shared.metrics.handover(Some(class), Duration::ZERO);
+        }
+        let outcome = self.session.outcome(end);
+        let (watched, routed) = (self.session.watched(), self.session.routed());
+        registration.remove(outcome, &watched, &routed);
+        let (session, peer) = (self.handle.id, self.handle.peer);
+        info!(%session, ?peer, ?end, outcome = outcome.name(), after = ?connected.elapsed(), %fault, "ended");
+    }
+}
+
+/// Whether the client had no more need of its standby: it may stay where it is (it closes with `moved` then), or has made
+/// another. That is no handover that failed.
+fn was_given_up(fault: &Fault, end: End) -> bool {
+    let stays = CloseCode::Moved.code().into();
+    let may_stay = matches!(
+        fault,
+        Fault::Connection(ConnectionError::ApplicationClosed(close)) if close.error_code == stays
+    );
+    may_stay || end == End::Reattached
+}
+
+/// When it is that many seconds after the Unix epoch; `None` if that is too far to wait for.
+fn at_unix(seconds: u64, now: Instant) -> Option<Instant> {
+    now.checked_add(Duration::from_millis(seconds.checked_mul(1000)?.saturating_sub(unix_ms())))
+}
