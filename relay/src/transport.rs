@@ -54,6 +54,8 @@ pub fn transport() -> TransportConfig {
         .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle(IDLE_TIMEOUT)))
         .initial_mtu(INITIAL_MTU)
+        // Black-hole detection falls back to this. Below it no full datagram of a peer fits, for a minute.
+        .min_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(mtu_discovery()))
         .datagram_send_buffer_size(HANDED_OVER)
         .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER));

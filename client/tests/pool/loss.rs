@@ -88,7 +88,6 @@ async fn bursts_of_lost_packets_to_the_relay_do_not_narrow_the_way_for_good() {
     long_packets_are_lost_for_a_while(0).await;
 }
 
-#[ignore = "until the relay sets min_mtu: its connection falls to 1200 bytes, and every full packet is too large for a minute"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bursts_of_lost_packets_from_the_relay_do_not_narrow_the_way_for_good() {
     long_packets_are_lost_for_a_while(1).await;

@@ -102,6 +102,7 @@ fn link_transport() -> TransportConfig {
         .max_idle_timeout(Some(transport::idle(IDLE_TIMEOUT)))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_mtu(MTU)
+        .min_mtu(MTU)
         .mtu_discovery_config(None)
         .datagram_send_buffer_size(HANDED_OVER)
         .datagram_receive_buffer_size(Some(4 * 1024 * 1024));
