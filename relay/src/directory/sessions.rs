@@ -83,9 +83,12 @@ impl Directory {
     }
 
     /// The session's peer lives here from now. Gives the stamp under which it was announced; `None` if the session is a
-    /// standby of a process that has been superseded since.
+    /// standby of a process that has been superseded since, or was closed meanwhile.
     pub(crate) fn announce(&self, handle: &Arc<Handle>) -> Option<Stamp> {
         let mut state = self.lock();
+        if handle.closed_as().is_some() {
+            return None;
+        }
         let winner = state.presence.home(&handle.peer).map(|home| home.instance);
         if handle.is_standby() && winner.is_some_and(|winner| winner != handle.instance) {
             return None;
