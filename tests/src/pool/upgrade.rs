@@ -73,7 +73,11 @@ pub async fn run(namespace: &TestNamespace, scenario: Scenario) {
     assert!(forwarded > 0);
     let status = done.status.and_then(|status| status.rollout).expect("a rollout");
     let [moved, left, forced, silent] = [status.moved, status.left, status.forced, status.silent];
-    assert_eq!((left, forced, silent, status.unjudged), (0, 0, 0, 0), "{status:?}");
+    assert_eq!((left, forced, status.unjudged), (0, 0, 0), "{status:?}");
+    // A client that is closed says so once. Where that is lost, its session is a ghost until it times out, and a drain counts
+    // it as silent: those of the control run, and of pairs that were on one relay.
+    assert!(silent == 0 || scenario.link.is_some(), "{status:?}");
+    assert_eq!(moved as u64, rollout.handovers, "the clients count as the relays do: {status:?}");
     assert!(moved >= 2 * scenario.pairs as i64, "every session moved at least once: {status:?}");
     assert!(seen.fewest_serving >= RELAYS as usize, "the floor: {seen:?}");
     assert!(seen.most_pods <= RELAYS as usize + 2, "the ceiling: {seen:?}");
