@@ -245,5 +245,5 @@ mod tests {
         assert_eq!(digest.to_string(), GOLDEN);
     }
 
-    const GOLDEN: &str = "sha256:225e5280426b3a1882a7c7933477795f2af570a9365301eb65d52e3e8128ab2c";
+    const GOLDEN: &str = "sha256:7fd419f2bc5c0ef090a129a7107f1e2b6514e6d1479657722a2f5194a1767b1b";
 }
