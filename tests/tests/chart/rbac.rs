@@ -62,7 +62,7 @@ fn no_rule_reads_secrets_that_it_cannot_name() {
             assert!(names.all(|name| name != "*"), "{role} has a wildcard: {rule:?}");
             assert!(rule.verbs.iter().all(|verb| verb != "*"), "{role} may do all: {rule:?}");
             if rule.resources.iter().flatten().any(|resource| resource == "secrets") {
-                assert_eq!(rule.verbs, ["get", "create", "patch"], "{role}");
+                assert_eq!(rule.verbs, ["get", "create"], "{role}");
             }
         }
     }
@@ -85,15 +85,15 @@ fn the_operator_cannot_raise_its_own_rights() {
 fn the_operator_may_do_its_work() {
     let grants = grants(&render_defaults(), "baton-operator");
     for (group, resource, verbs) in [
-        ("baton.dev", "relaypools", "get list watch update patch"),
-        ("baton.dev", "relaypools/status", "get update patch"),
+        ("baton.dev", "relaypools", "get list watch patch"),
+        ("baton.dev", "relaypools/status", "patch"),
         ("baton.dev", "relaypools/finalizers", "update"),
         ("", "pods", "get list watch create patch delete"),
-        ("", "services", "get list watch create update patch delete"),
-        ("apps", "controllerrevisions", "get list watch create update patch delete"),
-        ("policy", "poddisruptionbudgets", "get list watch create update patch delete"),
-        ("", "configmaps", "get create patch"),
-        ("", "secrets", "get create patch"),
+        ("", "services", "list watch create patch"),
+        ("apps", "controllerrevisions", "list watch create delete"),
+        ("policy", "poddisruptionbudgets", "list watch create patch delete"),
+        ("", "configmaps", "list watch create patch"),
+        ("", "secrets", "get create"),
         ("", "namespaces", "get"),
         ("events.k8s.io", "events", "create patch"),
     ] {
