@@ -24,6 +24,13 @@ fn the_definition_is_the_generated_file() {
 }
 
 #[test]
+fn the_chart_has_the_definition_that_the_types_generate() {
+    let generated = include_str!("../../../crds/relaypools.baton.dev.yaml");
+    let same = file("files/relaypools.baton.dev.yaml") == generated;
+    assert!(same, "mend it: cp crds/relaypools.baton.dev.yaml charts/baton/files/");
+}
+
+#[test]
 fn the_definition_and_so_the_pools_survive_an_uninstall() {
     assert_eq!(annotations(&json!({}))[KEEP], "keep");
     assert!(annotations(&json!({"keep": false})).get(KEEP).is_none());
