@@ -237,14 +237,19 @@ impl Probe {
     }
 }
 
-/// Opens new flows, one after another, until one is answered by `wanted`; returns how many it took.
+/// Opens new flows, one after another, until one is answered by `wanted`; returns those that it took.
+///
+/// Whoever goes on to open new flows holds them: a port that is used again within two minutes is no new flow to connection
+/// tracking, but goes where the one before it went.
 ///
 /// # Panics
 /// When none is within a deadline.
-pub async fn until_new_flow_reaches(outside: &Outside, target: SocketAddr, wanted: &str) -> usize {
+pub async fn until_new_flow_reaches(
+    outside: &Outside,
+    target: SocketAddr,
+    wanted: &str,
+) -> Vec<Probe> {
     let deadline = Duration::from_secs(30);
-    // Each stays open to the end: no other has its port meanwhile. A reused port would meet the
-    // connection tracking of the flow before.
     let mut probes = Vec::new();
     let reached = async {
         loop {
@@ -252,7 +257,7 @@ pub async fn until_new_flow_reaches(outside: &Outside, target: SocketAddr, wante
             let answer = probe.ask().await;
             probes.push(probe);
             if answer.pod == wanted {
-                return probes.len();
+                return probes;
             }
             sleep(PERIOD).await;
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use baton_tests::cluster::{TestNamespace, load_image, ready_pods, takes_pods};
-use baton_tests::flows::{Flows, until_new_flow_reaches};
+use baton_tests::flows::{Flows, Probe, until_new_flow_reaches};
 use baton_tests::images;
 use baton_tests::outside::Outside;
 use baton_tests::testpod::{TestPod, create_service};
@@ -25,6 +25,8 @@ pub(crate) struct Scene {
     /// The nodes, by name; pod `pod-<node>` runs on each of the first three.
     pub(crate) nodes: Vec<String>,
     pub(crate) image: String,
+    /// Flows that were opened before, each at some pod: held, so that no new one gets their ports.
+    _before: Vec<Probe>,
 }
 
 impl Scene {
@@ -44,11 +46,12 @@ impl Scene {
         let outside = Outside::create().await;
         let nodes: Vec<String> = nodes.into_iter().map(|(name, _)| name).collect();
         // A proxy learns of the pods one by one: before it knows all, the first gets every flow.
+        let mut before = Vec::new();
         for node in nodes.iter().take(3) {
-            until_new_flow_reaches(&outside, target, &pod_on(node)).await;
+            before.extend(until_new_flow_reaches(&outside, target, &pod_on(node)).await);
         }
         let flows = Flows::start(&outside, target, FLOWS).await;
-        Self { outside, flows, target, nodes, image: image.name.clone() }
+        Self { outside, flows, target, nodes, image: image.name.clone(), _before: before }
     }
 
     /// The pod with the most flows, with those flows. At least a third of them, by counting.
@@ -75,7 +78,7 @@ impl Scene {
 
     /// Opens new flows until one reaches this pod; returns how many it took.
     pub(crate) async fn until_new_flow_reaches(&self, pod: &str) -> usize {
-        until_new_flow_reaches(&self.outside, self.target, pod).await
+        until_new_flow_reaches(&self.outside, self.target, pod).await.len()
     }
 
     /// Asserts that no flow ever moved, after every one was answered again.
