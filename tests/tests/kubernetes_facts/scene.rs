@@ -1,8 +1,9 @@
 //! The scene of most facts: three pods on three nodes behind one Service, and a machine outside.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use baton_tests::cluster::{TestNamespace, load_image, ready_pods, takes_pods};
+use baton_tests::cluster::{DEADLINE, TestNamespace, load_image, ready_pods, takes_pods};
 use baton_tests::flows::{Flows, Probe, until_new_flow_reaches};
 use baton_tests::images;
 use baton_tests::outside::Outside;
@@ -10,6 +11,7 @@ use baton_tests::testpod::{TestPod, create_service};
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
+use tokio::time::{Instant, sleep};
 
 /// Flows of each fact, each from a port of its own: one of three pods has 33 of them or more.
 pub(crate) const FLOWS: usize = 99;
@@ -92,20 +94,29 @@ pub(crate) fn pod_on(node: &str) -> String {
     format!("pod-{node}")
 }
 
-/// The nodes that take pods, with their addresses, in order of their names.
+/// The nodes that take pods, with their addresses, in order of their names. Three at least, as soon as there are: a node that
+/// has just become Ready keeps the taint of one that is not for another moment.
 async fn nodes(namespace: &TestNamespace) -> Vec<(String, IpAddr)> {
     let nodes: Api<Node> = Api::all(namespace.client());
-    let nodes = nodes.list(&ListParams::default()).await.expect("nodes can be listed");
-    let address = |node: &Node| {
-        let addresses = node.status.as_ref()?.addresses.as_ref()?;
-        addresses.iter().find(|a| a.type_ == "InternalIP")?.address.parse().ok()
-    };
-    let taking = nodes.iter().filter(|node| takes_pods(node));
-    let mut found: Vec<(String, IpAddr)> =
-        taking.filter_map(|node| Some((node.name_any(), address(node)?))).collect();
-    found.sort();
-    assert!(found.len() >= 3, "three nodes that take pods are needed, there are {found:?}");
-    found
+    let started = Instant::now();
+    loop {
+        let listed = nodes.list(&ListParams::default()).await.expect("nodes can be listed");
+        let taking = listed.iter().filter(|node| takes_pods(node));
+        let mut found: Vec<(String, IpAddr)> =
+            taking.filter_map(|node| Some((node.name_any(), address(node)?))).collect();
+        if found.len() >= 3 {
+            found.sort();
+            return found;
+        }
+        let waited = started.elapsed();
+        assert!(waited < DEADLINE, "three nodes that take pods are needed, there are {found:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn address(node: &Node) -> Option<IpAddr> {
+    let addresses = node.status.as_ref()?.addresses.as_ref()?;
+    addresses.iter().find(|a| a.type_ == "InternalIP")?.address.parse().ok()
 }
 
 fn node_port(service: &Service) -> u16 {
