@@ -9,6 +9,7 @@
 //! - [`helm`]: the real helm, built once from its Go module.
 //! - [`pool`]: a pool on a real cluster, as its owner sees it.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
+//! - [`until`](mod@until): waiting for a level that only asking shows.
 //! - [`figures`]: what a test measured, for people and for the documents.
 //!
 //! This crate is for tests: its functions panic, with a message that says what was expected of what.
@@ -25,6 +26,7 @@ pub mod pool;
 pub mod testpod;
 pub mod traffic;
 pub mod udp_proxy;
+pub mod until;
 
 /// The kubeconfig of the cluster that is tested.
 #[must_use]

@@ -3,7 +3,6 @@
 mod balancer;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_client::{ClientConfig, Identity, Profile};
@@ -27,8 +26,10 @@ pub struct Fleet {
     relays: Vec<Relay>,
     balancer: Balancer,
     certificate: CertificateDer<'static>,
+    /// The same, as profiles have it.
+    ca: String,
     key: Vec<u8>,
-    started: AtomicU64,
+    started: u64,
 }
 
 /// How the drain of one relay went.
@@ -58,8 +59,9 @@ impl Fleet {
             relays: Vec::new(),
             balancer: Balancer::start().await,
             certificate: made.cert.der().clone(),
+            ca: made.cert.pem(),
             key: made.signing_key.serialize_der(),
-            started: AtomicU64::new(0),
+            started: 0,
         };
         for _ in 0..count {
             fleet.add().await;
@@ -91,12 +93,11 @@ impl Fleet {
     /// Never: the profile is made here.
     #[must_use]
     pub fn client(&self, seed: u8) -> ClientConfig {
-        let pem = pem(&self.certificate);
         let profile = json!({
             "addresses": [self.address().to_string()],
             "serverName": SERVER_NAME,
             "audience": "tests/edge",
-            "ca": pem,
+            "ca": self.ca,
         });
         let profile = Profile::from_json(profile.to_string().as_bytes()).expect("a profile");
         ClientConfig::new(Identity::from_seed([seed; 32]), profile)
@@ -107,7 +108,8 @@ impl Fleet {
     /// # Panics
     /// When it does not come up.
     pub async fn add(&mut self) {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let number = self.started;
+        self.started += 1;
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let relay = Relay::start(Config {
             name: format!("relay {number}"),
@@ -160,14 +162,8 @@ impl Fleet {
     /// # Panics
     /// When it is not drained within `grace` and some seconds.
     pub async fn drain_oldest(&mut self, grace: Duration) -> Drained {
+        self.flag_oldest(&format!("drain-{}", self.started), grace);
         let old = self.relays.remove(0);
-        let id = format!("drain-{}", self.started.load(Ordering::Relaxed));
-        old.set_flag(Some(Flag {
-            id,
-            grace_seconds: grace.as_secs(),
-            reason: Reason::Rollout,
-            max_sessions_per_second: 0,
-        }));
         let drained = tokio::time::timeout(grace + Duration::from_secs(10), old.drained()).await;
         let status = old.status();
         assert!(drained.is_ok(), "not drained: {status:?}");
@@ -199,11 +195,4 @@ impl std::ops::AddAssign for Drained {
         self.forced += other.forced;
         self.silent += other.silent;
     }
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    use data_encoding::BASE64;
-    let encoded = BASE64.encode(certificate);
-    let lines: Vec<_> = encoded.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 pub use self::history::{FlowHistory, Move};
 use crate::outside::Outside;
+use crate::until::happens;
 
 /// How often each flow sends.
 pub const PERIOD: Duration = Duration::from_millis(40);
@@ -81,12 +82,7 @@ impl Flows {
     /// # Panics
     /// When it does not in time, with the pod that each flow is at.
     pub async fn until(&self, what: &str, deadline: Duration, done: impl Fn() -> bool) {
-        let waiting = async {
-            while !done() {
-                sleep(PERIOD).await;
-            }
-        };
-        let happened = timeout(deadline, waiting).await.is_ok();
+        let happened = happens(deadline, PERIOD, done).await;
         assert!(
             happened,
             "not seen that {what} within {deadline:?}; flows are at {:?}",

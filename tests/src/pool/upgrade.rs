@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_client::Profile;
 use baton_crds::{RelayPool, RolloutStatus};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::{Pool, Seen, address, client};
 use crate::cluster::{self, TestNamespace};
 use crate::images;
 use crate::outside::Outside;
-use crate::traffic::{Offered, Outcome, Pair};
+use crate::traffic::{Offered, Outcome, Talked, pairs_apart, talk};
 use crate::udp_proxy::{Both, UdpProxy};
 
 const RELAYS: u32 = 3;
+/// What is left of a run before and after what it is about.
+const MARGIN: Duration = Duration::from_secs(2);
 const ROLLOUT: Duration = Duration::from_secs(240);
 
 /// What is tried.
@@ -56,19 +55,20 @@ pub async fn run(namespace: &TestNamespace, scenario: Scenario) {
         proxy = Some(between);
     }
 
+    let mut two = || [client(&profile, &outside), client(&profile, &outside)];
+    let pairs = pairs_apart(scenario.pairs, &mut two).await;
     let quiet = tokio::time::sleep(scenario.control);
-    let pairs = pairs_apart(&profile, &outside, scenario.pairs).await;
-    let (control, ()) = talk(pairs, scenario.offered, quiet).await;
-    assert_whole(&control.outcome);
+    let (control, ()) = talk(pairs, scenario.offered, MARGIN, quiet).await;
+    control.outcome.assert_whole();
 
-    let pairs = pairs_apart(&profile, &outside, scenario.pairs).await;
+    let pairs = pairs_apart(scenario.pairs, &mut two).await;
     for (pod, status) in statuses(&pool).await {
         assert!(status["sessions"].as_u64() > Some(0), "{pod} has no session: {status}");
         assert_eq!(status["version"], "1.0.0", "{pod}");
     }
-    let (rollout, (done, seen)) = talk(pairs, scenario.offered, roll_out(&pool)).await;
+    let (rollout, (done, seen)) = talk(pairs, scenario.offered, MARGIN, roll_out(&pool)).await;
     drop(proxy);
-    assert_whole(&rollout.outcome);
+    rollout.outcome.assert_whole();
     let forwarded = pool.counter(r#"baton_relay_bytes_total{direction="mesh_out"}"#).await;
     assert!(forwarded > 0);
     let status = done.status.and_then(|status| status.rollout).expect("a rollout");
@@ -126,70 +126,10 @@ async fn statuses(pool: &Pool) -> Vec<(String, Value)> {
     statuses
 }
 
-/// Pairs whose two peers are on different relays: then everything they say passes the mesh.
-async fn pairs_apart(profile: &Profile, outside: &Outside, count: usize) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    while pairs.len() < count {
-        let pair = Pair::connect(client(profile, outside), client(profile, outside)).await;
-        let [one, other] = pair.statuses();
-        if one.relay == other.relay {
-            pair.close().await;
-        } else {
-            pairs.push(pair);
-        }
-    }
-    pairs
-}
-
-struct Talked {
-    outcome: Outcome,
-    handovers: u64,
-    failures: u64,
-}
-
-async fn talk<T>(
-    pairs: Vec<Pair>,
-    offered: Offered,
-    meanwhile: impl Future<Output = T>,
-) -> (Talked, T) {
-    let (stop, stopped) = watch::channel(false);
-    let mut talks = JoinSet::new();
-    for mut pair in pairs {
-        let stopped = stopped.clone();
-        talks.spawn(async move {
-            let outcome = pair.talk(offered, stopped).await;
-            let statuses = pair.statuses();
-            let handovers = statuses.iter().map(|status| status.handovers).sum();
-            let failures = statuses.iter().flat_map(|status| status.failures.values()).sum();
-            pair.close().await;
-            Talked { outcome, handovers, failures }
-        });
-    }
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let result = meanwhile.await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    stop.send_replace(true);
-    let mut all = Talked { outcome: Outcome::default(), handovers: 0, failures: 0 };
-    while let Some(talked) = talks.join_next().await {
-        let talked = talked.expect("a pair talks to its end");
-        all.outcome += talked.outcome;
-        all.handovers += talked.handovers;
-        all.failures += talked.failures;
-    }
-    (all, result)
-}
-
 async fn roll_out(pool: &Pool) -> (RelayPool, Seen) {
     let floor = pool.watch_floor();
     floor.started().await;
     let generation = pool.set_image(&images::relays().await[1]).await;
     let done = pool.rolled_out(generation, ROLLOUT).await;
     (done, floor.stop())
-}
-
-fn assert_whole(outcome: &Outcome) {
-    assert!(outcome.broken.is_empty(), "{:?}", outcome.broken);
-    assert!(outcome.blocks_sent > 0);
-    assert_eq!(outcome.blocks_sent, outcome.blocks_received);
-    assert_eq!(outcome.datagrams_repeated, 0);
 }

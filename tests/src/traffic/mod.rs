@@ -2,11 +2,13 @@
 //!
 //! It is the judge of "lost": what relays, clients or the operator count themselves is compared with it, not believed.
 
+mod crowd;
 mod datagrams;
 mod gaps;
 mod pair;
 mod stream;
 
+pub use crowd::{Talked, pairs_apart, talk};
 pub use datagrams::{Datagrams, Received};
 pub use gaps::Gaps;
 pub use pair::{Offered, Outcome, Pair};

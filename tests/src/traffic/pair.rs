@@ -60,6 +60,17 @@ impl std::ops::AddAssign for Outcome {
 }
 
 impl Outcome {
+    /// Asserts that streams were carried, whole and in order, and that no datagram came twice.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn assert_whole(&self) {
+        assert!(self.broken.is_empty(), "{:?}", self.broken);
+        assert!(self.blocks_sent > 0);
+        assert_eq!(self.blocks_sent, self.blocks_received);
+        assert_eq!(self.datagrams_repeated, 0);
+    }
+
     /// The share of datagrams that did not come.
     #[must_use]
     pub fn datagram_loss(&self) -> f64 {

@@ -5,17 +5,10 @@ use std::time::Duration;
 use baton_client::Client;
 use baton_relay::status::Phase;
 use baton_tests::fleet::Fleet;
+use baton_tests::until::until;
 
-/// Waits until it holds.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("within 10 s: {what}");
-}
+/// Nothing here takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_session_that_stayed_opens_new_routes_and_moves_the_next_time() {
@@ -27,11 +20,11 @@ async fn a_session_that_stayed_opens_new_routes_and_moves_the_next_time() {
     fleet.add().await;
 
     fleet.flag_oldest("drain-1", Duration::from_secs(60));
-    until("the slow one has acknowledged", || slow.status().must_move).await;
+    until("the slow one has acknowledged", PATIENCE, || slow.status().must_move).await;
     let report = || fleet.statuses()[0].drain.clone().unwrap();
-    until("and its relay knows", || report().acknowledged >= 1).await;
+    until("and its relay knows", PATIENCE, || report().acknowledged >= 1).await;
     fleet.unflag_oldest();
-    until("it may stay", || !slow.status().must_move).await;
+    until("it may stay", PATIENCE, || !slow.status().must_move).await;
     assert_eq!(slow.status().relay, home);
     assert_eq!(fleet.statuses()[0].state, Phase::Serving);
 

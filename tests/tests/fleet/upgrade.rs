@@ -4,73 +4,36 @@ use std::time::Duration;
 
 use baton_tests::figures;
 use baton_tests::fleet::{Drained, Fleet};
-use baton_tests::traffic::{Offered, Outcome, Pair};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use baton_tests::traffic::{Offered, Outcome, Pair, Talked, pairs_apart, talk};
 
 const RELAYS: usize = 3;
-const PAIRS: u8 = 15;
+const PAIRS: usize = 15;
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Pairs whose two peers are on different relays: then everything they say passes the mesh.
-async fn pairs_apart(fleet: &Fleet, count: u8) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    let mut seed = 0;
-    while pairs.len() < usize::from(count) {
-        seed += 2;
-        let pair = Pair::connect(fleet.client(seed), fleet.client(seed + 1)).await;
-        let [one, other] = pair.statuses();
-        if one.relay == other.relay {
-            pair.close().await;
-        } else {
-            pairs.push(pair);
-        }
-    }
-    pairs
-}
+/// What is left of a run before and after what it is about.
+const MARGIN: Duration = Duration::from_secs(1);
 
-async fn talk(
-    pairs: Vec<Pair>,
-    meanwhile: impl Future<Output = Drained>,
-) -> (Outcome, Drained, u64) {
-    let (stop, stopped) = watch::channel(false);
-    let mut talks = JoinSet::new();
-    for mut pair in pairs {
-        let stopped = stopped.clone();
-        talks.spawn(async move {
-            let outcome = pair.talk(Offered::default(), stopped).await;
-            let handovers: u64 = pair.statuses().iter().map(|status| status.handovers).sum();
-            pair.close().await;
-            (outcome, handovers)
-        });
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let drained = meanwhile.await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    stop.send_replace(true);
-    let (mut all, mut moves) = (Outcome::default(), 0);
-    while let Some(talked) = talks.join_next().await {
-        let (outcome, handovers) = talked.expect("a pair talks to its end");
-        all += outcome;
-        moves += handovers;
-    }
-    (all, drained, moves)
+async fn pairs_of(fleet: &Fleet) -> Vec<Pair> {
+    let mut seed = 0;
+    pairs_apart(PAIRS, || {
+        seed += 2;
+        [fleet.client(seed), fleet.client(seed + 1)]
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_whole_fleet_is_replaced_under_live_streams_and_nothing_is_lost() {
     let mut fleet = Fleet::start(RELAYS).await;
 
-    let before = pairs_apart(&fleet, PAIRS).await;
+    let before = pairs_of(&fleet).await;
     let started = tokio::time::Instant::now();
-    let quiet = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        Drained::default()
-    };
-    let (control, _, _) = talk(before, quiet).await;
-    assert_whole(&control);
+    let quiet = tokio::time::sleep(Duration::from_secs(5));
+    let (control, ()) = talk(before, Offered::default(), MARGIN, quiet).await;
+    let control = control.outcome;
+    control.assert_whole();
 
-    let pairs = pairs_apart(&fleet, PAIRS).await;
+    let pairs = pairs_of(&fleet).await;
     let every_relay_is_used = fleet.statuses().iter().all(|status| status.sessions > 0);
     assert!(every_relay_is_used);
     let rollout = async {
@@ -80,14 +43,15 @@ async fn a_whole_fleet_is_replaced_under_live_streams_and_nothing_is_lost() {
         }
         all
     };
-    let (rollout, drained, moves) = talk(pairs, rollout).await;
-    assert_whole(&rollout);
+    let (rollout, drained) = talk(pairs, Offered::default(), MARGIN, rollout).await;
+    let Talked { outcome: rollout, handovers, .. } = rollout;
+    rollout.assert_whole();
     assert_eq!(drained.moved, drained.sessions, "{drained:?}");
     assert_eq!((drained.forced, drained.silent, drained.left), (0, 0, 0));
     // All relays and clients share one thread here, whose sockets overflow when the machine is busy: the cluster is where
     // datagrams are judged.
     assert!(rollout.datagram_loss() <= control.datagram_loss() + 0.02, "{rollout:?} {control:?}");
-    assert_eq!(moves, drained.moved, "the clients count as the relays do");
+    assert_eq!(handovers, drained.moved, "the clients count as the relays do");
 
     let figure = |what: &str, value: String| figures::record("upgrade", what, value);
     figure("sessions that moved", format!("{} of {}", drained.moved, drained.sessions));
@@ -100,11 +64,4 @@ async fn a_whole_fleet_is_replaced_under_live_streams_and_nothing_is_lost() {
     );
     figure("all of it", format!("{} s", started.elapsed().as_secs()));
     fleet.stop().await;
-}
-
-fn assert_whole(outcome: &Outcome) {
-    assert!(outcome.broken.is_empty(), "{:?}", outcome.broken);
-    assert!(outcome.blocks_sent > 0);
-    assert_eq!(outcome.blocks_sent, outcome.blocks_received);
-    assert_eq!(outcome.datagrams_repeated, 0);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_client::Client;
 use baton_tests::outside::Outside;
 use baton_tests::pool::{self, Pool};
+use baton_tests::until::until;
 use baton_tests::{cluster, images};
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -15,6 +16,9 @@ const CLIENTS: usize = 9;
 
 /// How long a client that acknowledges GOAWAY holds its move back.
 const HOLD: Duration = Duration::from_secs(20);
+
+/// How long a change of the pool may take to reach the clients.
+const NOTICE: Duration = Duration::from_secs(60);
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -37,12 +41,13 @@ async fn a_rollout_that_is_taken_back_costs_nothing_and_can_be_made_again() {
         let homes: Vec<_> = clients.iter().map(|client| client.status().relay).collect();
 
         pool.set_image(new).await;
-        wait("a relay's sessions are told to move", || {
+        until("a relay's sessions are told to move", NOTICE, || {
             clients.iter().any(|client| client.status().must_move)
         })
         .await;
         let back = pool.set_image(old).await;
-        wait("they may stay", || clients.iter().all(|client| !client.status().must_move)).await;
+        until("they may stay", NOTICE, || clients.iter().all(|client| !client.status().must_move))
+            .await;
         pool.rolled_out(back, PATIENCE).await;
         for pod in pool.pods().await {
             assert!(!pod.annotations().contains_key("baton.dev/drain"), "{}", pod.name_any());
@@ -77,16 +82,4 @@ async fn a_rollout_that_is_taken_back_costs_nothing_and_can_be_made_again() {
         }
     })
     .await;
-}
-
-/// Waits until it holds.
-async fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let waited = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waited)
-        .await
-        .unwrap_or_else(|_| panic!("not seen: {what}"));
 }
