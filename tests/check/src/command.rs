@@ -143,7 +143,11 @@ fn counted(line: &str) -> (usize, usize) {
 }
 
 /// Runs a command to its end or the deadline; each line of its output is printed, and given to `see`.
-fn run(command: &mut Command, deadline: Deadline, mut see: impl FnMut(&str)) -> anyhow::Result<()> {
+pub(crate) fn run(
+    command: &mut Command,
+    deadline: Deadline,
+    mut see: impl FnMut(&str),
+) -> anyhow::Result<()> {
     let name = name(command);
     let mut child = command
         .stdin(Stdio::null())

@@ -31,7 +31,7 @@ impl Fleet {
     /// Cluster, images, chart, pool.
     pub(crate) async fn start(say: &impl Fn(&str)) -> anyhow::Result<Self> {
         cluster_up().await?;
-        say("a Kubernetes of three nodes is up");
+        say("a Kubernetes of three nodes is up; images next, which take minutes the first time");
         let relays = images::relays().await;
         let operator = images::operator().await;
         for image in relays.iter().chain([operator]) {

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use baton_tests::figures;
+use baton_tests::pool::outcomes;
 use clap::{Parser, Subcommand};
 
 use crate::download::Download;
@@ -100,14 +102,16 @@ async fn run() -> anyhow::Result<bool> {
     let rollout =
         done.status.and_then(|status| status.rollout).context("the pool reports no rollout")?;
     println!();
-    println!("checksums              {}", if equal { "equal" } else { "DIFFERENT" });
-    println!("connections of curl    {}", outcome.connections);
-    println!("longest stall          {} ms", outcome.longest_stall.as_millis());
-    println!(
-        "sessions               {} moved, {} left, {} forced, {} silent",
-        rollout.moved, rollout.left, rollout.forced, rollout.silent
-    );
-    let good = equal && outcome.connections == 1 && outcome.succeeded && rollout.forced == 0;
+    let figure = |what, value: String| figures::record("demo", what, value);
+    figure("checksums", if equal { "equal" } else { "DIFFERENT" }.to_owned());
+    figure("connections that curl needed", outcome.connections.to_string());
+    figure("longest stall", format!("{} ms", outcome.longest_stall.as_millis()));
+    figure("sessions", outcomes(&rollout));
+    let good = equal
+        && outcome.connections == 1
+        && outcome.succeeded
+        && rollout.forced == 0
+        && rollout.unjudged == 0;
     println!();
     println!(
         "look around:           eval \"$(make -s cluster-env)\"; kubectl --namespace {} get relaypools,pods",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_client::token::{self, Grant};
 use baton_client::{ClientConfig, Identity, Profile, TokenSource};
-use baton_crds::{RelayPool, RolloutState};
+use baton_crds::{RelayPool, RolloutState, RolloutStatus};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
@@ -276,6 +276,15 @@ pub fn client(profile: &Profile, outside: &Outside) -> ClientConfig {
 #[must_use]
 pub fn address(profile: &Profile) -> SocketAddr {
     profile.addresses[0].parse().expect("an address")
+}
+
+/// What became of the sessions of a rollout, in one line.
+#[must_use]
+pub fn outcomes(rollout: &RolloutStatus) -> String {
+    let RolloutStatus { moved, left, forced, silent, unjudged, .. } = rollout;
+    let unknown =
+        if *unjudged == 0 { String::new() } else { format!(", {unjudged} drains unknown") };
+    format!("moved {moved}, left {left}, forced {forced}, silent {silent}{unknown}")
 }
 
 fn merge(into: &mut Value, more: Value) {

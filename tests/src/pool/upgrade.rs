@@ -7,7 +7,7 @@ use baton_crds::{RelayPool, RolloutStatus};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{Pool, Seen, address, client};
+use super::{Pool, Seen, address, client, outcomes};
 use crate::cluster::{self, TestNamespace};
 use crate::images;
 use crate::outside::Outside;
@@ -106,9 +106,7 @@ fn report(
     namespace.figure("datagrams lost, %", lost);
     let stalls = format!("{} (control {})", stall(now), stall(before));
     namespace.figure("longest stall of a stream, ms", stalls);
-    let RolloutStatus { moved, left, forced, silent, .. } = status;
-    let sessions = format!("moved {moved}, left {left}, forced {forced}, silent {silent}");
-    namespace.figure("sessions", sessions);
+    namespace.figure("sessions", outcomes(status));
     namespace.figure("handovers as the clients count them", rollout.handovers);
     namespace.figure("attempts that failed and were made again", rollout.failures);
     let pods = format!("{}, {}", seen.fewest_serving, seen.most_pods);
