@@ -112,7 +112,14 @@ async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, Tur
     let result = turn.await.unwrap_or(Err(TurnError::Timeout));
     match &result {
         Ok(_) => memory.failures = 0,
-        Err(_) => memory.failures += 1,
+        Err(error) => {
+            memory.failures += 1;
+            if let TurnError::Apply(failed) = error
+                && let Some(event) = failed.event()
+            {
+                context.tell(&object, &event).await;
+            }
+        }
     }
     context.keep(&object, memory);
     result
