@@ -109,11 +109,7 @@ fn bounds_are_in_the_schema() {
             "minimum",
             json!(0),
         ),
-        (
-            "spec/properties/template/properties/env/items/properties/name",
-            "maxLength",
-            json!(253),
-        ),
+        ("spec/properties/template/properties/env/items/properties/name", "maxLength", json!(253)),
         ("spec/properties/rollout/properties/maxDraining", "maximum", json!(16)),
         ("spec/properties/rollout/properties/maxSurge", "x-kubernetes-int-or-string", json!(true)),
         ("spec/properties/rollout/properties/maxSurge", "nullable", json!(false)),
