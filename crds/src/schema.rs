@@ -26,20 +26,43 @@ pub(crate) fn amounts(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 16,
         "additionalProperties": {
             "x-kubernetes-int-or-string": true,
+            "minimum": 0,
             "maxLength": 32,
             "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         },
     })
 }
 
-/// As a pod's `env`: merged by name.
+/// Every key is one that Kubernetes takes for labels and annotations. Otherwise no pod could be made.
+pub(crate) const KEYS_RULE: &str = "self.all(k, size(k) <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
+pub(crate) const KEYS_MESSAGE: &str = "a key must be a name of at most 63 letters, digits, '-', '_' and '.', such as team, \
+     or example.com/team";
+
+/// Labels: their values are bounded, as Kubernetes bounds them.
+pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        },
+    })
+}
+
+/// As a pod's `env`: merged by name, which is bounded, or the rules about it would count as too costly.
 pub(crate) fn env(generator: &mut SchemaGenerator) -> Schema {
     let keyed = json!({
         "maxItems": 64,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["name"],
     });
-    with::<Vec<EnvVar>>(generator, &keyed)
+    let mut schema = with::<Vec<EnvVar>>(generator, &keyed);
+    if let Some(name) = schema.pointer_mut("/items/properties/name") {
+        name["maxLength"] = json!(253);
+    }
+    schema
 }
 
 /// As a pod's `imagePullSecrets`. Atomic: a key must not be optional, and the name there is.

@@ -168,6 +168,9 @@ pub struct ServiceSpec {
     /// From where clients may come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^[0-9a-fA-F.:]+/[0-9]{1,3}$'))").message(
+        "spec.service.loadBalancerSourceRanges must be networks, such as 203.0.113.0/24 or 2001:db8::/32"
+    ))]
     pub load_balancer_source_ranges: Option<Vec<String>>,
 
     /// Cluster (the default) or Local. Local shows clients' addresses, and drops packets on nodes without
@@ -182,6 +185,8 @@ pub struct ServiceSpec {
     /// As a Service's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2))]
+    #[x_kube(validation = Rule::new("size(self) < 2 || self[0] != self[1]")
+        .message("spec.service.ipFamilies names a family twice: leave one out"))]
     pub ip_families: Option<Vec<IpFamily>>,
 }
 

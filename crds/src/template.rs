@@ -26,6 +26,9 @@ pub struct RelayTemplate {
 
     /// The relay's image.
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^[^[:space:]]+$')").message(
+        "spec.template.image must be the name of an image, without spaces, such as registry.example/baton-relay:0.1.0"
+    ))]
     pub image: String,
 
     /// When the image is pulled. Unset: as Kubernetes does, by the tag.
@@ -53,7 +56,11 @@ pub struct RelayTemplate {
         "self.all(e, !(e.name in ['BATON_POOL', 'BATON_POD_NAME', 'BATON_POD_UID', 'BATON_POD_IP', \
          'BATON_TERMINATION_GRACE_SECONDS', 'BATON_LINGER_SECONDS', 'BATON_AUTH_MODE', \
          'BATON_MAX_SESSIONS', 'BATON_LOG']))"
-    ).message("this variable is set by the operator: use its field in spec, or its flag in spec.template.args"))]
+    ).message("BATON_POOL, BATON_POD_NAME, BATON_POD_UID, BATON_POD_IP, BATON_TERMINATION_GRACE_SECONDS, \
+               BATON_LINGER_SECONDS, BATON_AUTH_MODE, BATON_MAX_SESSIONS and BATON_LOG are set by the operator: \
+               use the field in spec, or the relay's flag in spec.template.args"))]
+    #[x_kube(validation = Rule::new("self.all(e, e.name.matches('^[^=]+$'))")
+        .message("the name of a variable in spec.template.env must not be empty, and must not hold '='"))]
     pub env: Vec<EnvVar>,
 
     /// What the relay logs: a level, or a filter such as `info,baton_relay=debug`.
@@ -63,7 +70,8 @@ pub struct RelayTemplate {
 
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = Rule::new(schema::KEYS_RULE).message(schema::KEYS_MESSAGE))]
     pub node_selector: BTreeMap<String, String>,
 
     /// As a pod's affinity.
@@ -96,9 +104,10 @@ pub struct RelayTemplate {
 pub struct RelayTemplateMetadata {
     /// Labels; those under baton.dev/ are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('baton.dev/'))")
         .message("labels under baton.dev/ are set by the operator: choose another prefix"))]
+    #[x_kube(validation = Rule::new(schema::KEYS_RULE).message(schema::KEYS_MESSAGE))]
     pub labels: BTreeMap<String, String>,
 
     /// Annotations; of those under baton.dev/, only `baton.dev/restartedAt`: another value in it
@@ -109,6 +118,7 @@ pub struct RelayTemplateMetadata {
         "self.all(k, !k.startsWith('baton.dev/') || k == 'baton.dev/restartedAt')"
     ).message("annotations under baton.dev/ are set by the operator, but for baton.dev/restartedAt: \
                choose another prefix"))]
+    #[x_kube(validation = Rule::new(schema::KEYS_RULE).message(schema::KEYS_MESSAGE))]
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::names;
-use crate::plan::action::{Action, PodRef, SecretKind};
+use crate::plan::action::{Action, Event, PodRef, SecretKind};
 use crate::plan::snapshot::Pool;
 use crate::render::patch;
 use crate::secrets::{self, SecretError};
@@ -55,6 +55,17 @@ pub enum ApplyError {
         #[source]
         source: SecretError,
     },
+}
+
+impl ApplyError {
+    /// What to tell people: a step that the API server will refuse again until somebody changes something.
+    #[must_use]
+    pub fn event(&self) -> Option<Event> {
+        let Self::Api { step, source: kube::Error::Api(status) } = self else { return None };
+        let refused = matches!(status.code, 400 | 403 | 422);
+        let note = format!("cannot {step}: {}", status.message);
+        refused.then_some(Event { warning: true, reason: "StepRefused", note })
+    }
 }
 
 /// Carries out the steps for one pool.
@@ -234,5 +245,29 @@ fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn failed(code: u16) -> ApplyError {
+        let status = Status { code, message: "port 80 is not valid".into(), ..Status::default() };
+        failure("apply the Service".into(), kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_for_good_is_told_with_its_reason() {
+        for code in [400, 403, 422] {
+            let event = failed(code).event().unwrap();
+            assert!(event.warning);
+            assert_eq!(event.note, "cannot apply the Service: port 80 is not valid");
+        }
+        for passes in [404, 409, 429, 500, 503] {
+            assert_eq!(failed(passes).event(), None, "{passes}");
+        }
     }
 }

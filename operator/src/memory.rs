@@ -117,6 +117,7 @@ mod tests {
             uid: "u".into(),
             resource_version: String::new(),
             revision: String::new(),
+            image: String::new(),
             ip: None,
             ready_since: None,
             finished: false,

@@ -50,6 +50,16 @@ pub async fn relays() -> &'static [BuiltImage; 2] {
         .await
 }
 
+/// An image of the relay whose process ends at once, because its image gives it an address that is none.
+///
+/// # Panics
+/// When it cannot be built.
+pub async fn ending_relay() -> &'static BuiltImage {
+    static IMAGE: OnceCell<BuiltImage> = OnceCell::const_new();
+    let environment = ["--env", "BATON_ADMIN_LISTEN=nowhere"];
+    IMAGE.get_or_init(|| build("baton-relay", "baton-relay", &environment)).await
+}
+
 async fn build(package: &str, program: &str, more: &[&str]) -> BuiltImage {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let repository = format!("registry.local/baton/{program}");

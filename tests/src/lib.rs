@@ -8,6 +8,7 @@
 //! - [`traffic`]: pairs of peers whose streams and datagrams know what they have lost.
 //! - [`helm`]: the real helm, built once from its Go module.
 //! - [`pool`]: a pool on a real cluster, as its owner sees it.
+//! - [`shell`]: what a person types.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
 //! - [`until`](mod@until): waiting for a level that only asking shows.
 //! - [`figures`]: what a test measured, for people and for the documents.
@@ -23,6 +24,7 @@ pub mod helm;
 pub mod images;
 pub mod outside;
 pub mod pool;
+pub mod shell;
 pub mod testpod;
 pub mod traffic;
 pub mod udp_proxy;

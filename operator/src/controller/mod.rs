@@ -7,6 +7,7 @@
 
 mod endings;
 mod look;
+mod telling;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Next;
-use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 
 use self::look::{Look, LookError};
@@ -112,7 +113,14 @@ async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, Tur
     let result = turn.await.unwrap_or(Err(TurnError::Timeout));
     match &result {
         Ok(_) => memory.failures = 0,
-        Err(_) => memory.failures += 1,
+        Err(error) => {
+            memory.failures += 1;
+            if let TurnError::Apply(failed) = error
+                && let Some(event) = failed.event()
+            {
+                context.tell(&object, &event).await;
+            }
+        }
     }
     context.keep(&object, memory);
     result
@@ -193,18 +201,8 @@ impl Context {
 
     /// An Event that cannot be made never fails anything.
     async fn tell(&self, object: &RelayPool, event: &Event) {
-        let type_ = if event.warning { EventType::Warning } else { EventType::Normal };
-        // A note has at most 1 kB.
-        let note: String = event.note.chars().take(250).collect();
-        let told = KubeEvent {
-            type_,
-            reason: event.reason.to_owned(),
-            note: Some(note),
-            action: event.reason.to_owned(),
-            secondary: None,
-        };
         let reference = kube::Resource::object_ref(object, &());
-        if let Err(error) = self.recorder.publish(&told, &reference).await {
+        if let Err(error) = self.recorder.publish(&telling::told(event), &reference).await {
             tracing::debug!(%error, reason = event.reason, "cannot make an Event");
         }
     }

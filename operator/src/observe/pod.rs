@@ -25,6 +25,7 @@ pub fn observe(pod: &Pod, probe: Probe) -> RelayPod {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         revision: label(names::REVISION_LABEL).cloned().unwrap_or_default(),
+        image: image(pod).unwrap_or_default(),
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         ready_since: ready_since(&status),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
@@ -38,6 +39,11 @@ pub fn observe(pod: &Pod, probe: Probe) -> RelayPod {
         has_seeds: annotation(names::SEEDS_ANNOTATION).is_some(),
         probe,
     }
+}
+
+fn image(pod: &Pod) -> Option<String> {
+    let mut containers = pod.spec.as_ref()?.containers.iter();
+    containers.find(|container| container.name == names::RELAY_CONTAINER)?.image.clone()
 }
 
 fn relay(status: &PodStatus) -> Option<&ContainerStatus> {

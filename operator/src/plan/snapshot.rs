@@ -61,6 +61,8 @@ pub struct RelayPod {
     pub resource_version: String,
     /// The hash of what it is made of.
     pub revision: String,
+    /// The image of the container `relay`.
+    pub image: String,
     /// Its address, once it has one.
     pub ip: Option<String>,
     /// Since when it is ready, if it is.

@@ -52,7 +52,9 @@ fn failure(pod: &RelayPod) -> Option<(String, String)> {
     }
     match &pod.container {
         Container::Waiting { reason, .. } if is_pull_failure(reason) => {
-            Some(("ImagePullFailed".to_owned(), "the image cannot be pulled".to_owned()))
+            let image = &pod.image;
+            let said = format!("image {image} cannot be pulled: push it, or change the image back");
+            Some(("ImagePullFailed".to_owned(), said))
         }
         Container::Waiting { reason, message } if is_config_failure(reason) => {
             Some((reason.clone(), message.clone()))
@@ -60,7 +62,7 @@ fn failure(pod: &RelayPod) -> Option<(String, String)> {
         _ if pod.restarts > 0 || pod.container == Container::Exited => {
             let said = pod.last_message.clone().unwrap_or_default();
             // The last report of a relay is for the operator, not for people.
-            let said = if said.starts_with('{') { String::new() } else { first_line(&said) };
+            let said = if said.starts_with('{') { String::new() } else { complaint(&said) };
             Some(("Crashing".to_owned(), said))
         }
         _ => None,
@@ -82,8 +84,12 @@ fn is_config_failure(reason: &str) -> bool {
     ["CreateContainerConfigError", "CreateContainerError", "RunContainerError"].contains(&reason)
 }
 
-fn first_line(text: &str) -> String {
-    text.trim().lines().next_back().unwrap_or_default().chars().take(200).collect()
+/// What a process that failed said about it: the last line that is called an error (some go on with how to get
+/// help), or the last of all.
+fn complaint(text: &str) -> String {
+    let lines = || text.trim().lines().rev();
+    let line = lines().find(|line| line.starts_with("error")).or_else(|| lines().next());
+    line.unwrap_or_default().chars().take(200).collect()
 }
 
 /// What the pool is doing, apart from being stuck.

@@ -122,6 +122,8 @@ fn container(pool: &Pool, rolls: &Rolls) -> Container {
             ..probe("/livez")
         }),
         volume_mounts: Some(mounts(rolls)),
+        // A relay that cannot start says why on its standard error only; the pool's conditions repeat it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }

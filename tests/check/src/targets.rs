@@ -50,7 +50,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -208,6 +208,19 @@ pub(crate) const TARGETS: [Target; 13] = [
             package: Some("baton-tests"),
             features: Some("real-cluster"),
             tests: &["revert"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "pool",
+        tier: "cluster",
+        about: "a pool in its owner's hands: scaled, given bad images, deleted; bad pools are refused",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["pool"],
             threads: Some(1),
         }),
     },

@@ -208,6 +208,10 @@ impl TestNamespace {
         let started = Instant::now();
         // A test may have stopped the API server, which then needs a moment.
         while let Err(error) = namespaces.delete(&self.name, &DeleteParams::default()).await {
+            if matches!(&error, kube::Error::Api(status) if status.code == 404) {
+                // The test has deleted it.
+                return;
+            }
             if started.elapsed() > REQUEST_DEADLINE {
                 eprintln!("namespace {} stays: {error}", self.name);
                 return;

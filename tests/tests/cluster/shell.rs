@@ -5,40 +5,20 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use baton_cluster::control::Connection;
-use baton_tests::cluster::{self, Kind};
+use baton_tests::cluster;
 use baton_tests::flows::until_new_flow_reaches;
 use baton_tests::outside::Outside;
+use baton_tests::shell::{run, shell};
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
 use crate::stage;
-
-/// A shell command as a person would type it, with the cluster's environment where it is ours.
-fn shell(script: &str) -> Command {
-    let script = match Kind::from_env() {
-        Kind::Ours => format!("eval \"$(make -s cluster-env)\" && {script}"),
-        Kind::Existing => script.to_owned(),
-    };
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    command
-}
-
-/// Runs it and returns what it printed.
-async fn run(script: &str) -> String {
-    let output = shell(script).stderr(Stdio::piped()).output().await.expect("sh runs");
-    let (out, err) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "`{script}` failed: {out}{err}");
-    out.into_owned()
-}
 
 /// Runs it with `input` on standard input.
 async fn run_with(script: &str, input: &str) {

@@ -96,6 +96,12 @@ impl Sim {
         found.map_or_else(String::new, |found| format!("{}/{}", found.status, found.reason))
     }
 
+    pub(super) fn message(&self, kind: &str) -> &str {
+        let conditions = &self.status().conditions;
+        let found = conditions.iter().find(|condition| condition.type_ == kind);
+        found.map_or("", |found| &found.message)
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.status().observed_generation == Some(self.pool.generation)
             && self.reason("Progressing") == "False/Complete"

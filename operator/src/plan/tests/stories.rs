@@ -73,6 +73,7 @@ fn an_image_that_cannot_be_pulled_costs_no_old_pod() {
     sim.run(30);
     assert_eq!(sim.serving(), ["relay:a"; 3]);
     assert_eq!(sim.reason("Degraded"), "True/PodsFailing");
+    assert!(sim.message("Degraded").contains("image relay:missing cannot be pulled"));
     assert_eq!(sim.reason("Ready"), "True/Serving");
     assert_eq!(sim.reason("Stalled"), "False/AsExpected");
     sim.run(90);
@@ -94,6 +95,8 @@ fn a_process_that_ends_costs_no_old_pod() {
         sim.run(60);
         assert_eq!(sim.serving(), ["relay:a"; 3]);
         assert_eq!(sim.reason("Degraded"), "True/PodsFailing");
+        let message = sim.message("Degraded");
+        assert!(message.ends_with("does not start: Crashing: error: invalid value"), "{message}");
         sim.image(Image::B);
         sim.run_until(300, "complete", Sim::is_complete);
         assert_eq!(sim.serving(), ["relay:b"; 3]);

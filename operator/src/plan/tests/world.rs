@@ -22,7 +22,7 @@ pub(super) enum Image {
     Deaf,
     /// It cannot be pulled.
     Missing,
-    /// It ends as soon as it starts.
+    /// It ends as soon as it starts, and says why.
     Crashing,
 }
 
@@ -79,6 +79,7 @@ impl SimPod {
             name,
             resource_version: serial.to_string(),
             revision: pod.metadata.labels.as_ref().unwrap()[names::REVISION_LABEL].clone(),
+            image: image.name().to_owned(),
             ip: None,
             ready_since: None,
             finished: false,
@@ -160,7 +161,8 @@ impl SimPod {
                 return self.end_if_deleted(now);
             }
             Image::Crashing if age >= 2 => {
-                self.exit(now, None);
+                let said = "error: invalid value\n\nFor more information, try '--help'.";
+                self.exit(now, Some(said.to_owned()));
                 return self.end_if_deleted(now);
             }
             _ => {}
