@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use baton_protocol::token::is_audience;
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -122,9 +123,7 @@ impl Profile {
         if server_name.is_err() {
             wrong.push(format!("'serverName' is '{}', which is no host name", raw.server_name));
         }
-        if raw.audience.split('/').filter(|part| !part.is_empty()).count() != 2
-            || raw.audience.matches('/').count() != 1
-        {
+        if !is_audience(&raw.audience) {
             wrong.push(format!(
                 "'audience' is '{}', and must be \"<namespace>/<pool>\"",
                 raw.audience

@@ -8,8 +8,11 @@
 //! - [`varint`], [`wire`]: numbers and bytes.
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
+//! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
 //! - [`hello`]: what a client signs, and how that is verified.
 //! - [`ticket`]: what lets a session go on at another relay.
+//! - [`token`]: what makers and judges of access tokens agree on.
+//! - [`pkcs8`]: Ed25519 keys as TLS takes them.
 //! - [`close`]: the codes that connections end with.
 //! - [`class`]: why a move failed, in names that are also metric labels.
 //! - [`session`]: the relay's end of one session.
@@ -23,9 +26,13 @@ pub mod datagram;
 pub mod frame;
 pub mod hello;
 pub mod id;
+pub mod liveness;
+pub mod packet;
+pub mod pkcs8;
 pub mod presence;
 pub mod session;
 pub mod ticket;
+pub mod token;
 pub mod varint;
 pub mod wire;
 

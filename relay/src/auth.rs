@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use baton_protocol::frame::{Hello, Intent, RefusalCode, Refused, Retry};
 use baton_protocol::id::{PeerId, Stamp};
 use baton_protocol::ticket::{MAX_GROUP, Ticket, TicketKey};
+use baton_protocol::token::{ShortSecret, secret_of};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
-
-/// The shortest shared secret for access tokens, in bytes (RFC 7518 section 3.2).
-pub const MIN_SECRET: usize = 32;
 
 /// Clocks of issuer and relay may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 30;
@@ -58,12 +56,12 @@ pub enum TokenKeyError {
         path: PathBuf,
     },
     /// One is too short to be one.
-    #[error("the access token secret {} has {length} bytes, and must have {MIN_SECRET} or more", path.display())]
+    #[error("the access token secret {} has {short}", path.display())]
     Short {
         /// The file.
         path: PathBuf,
         /// What it has.
-        length: usize,
+        short: ShortSecret,
     },
 }
 
@@ -87,10 +85,7 @@ impl TokenKeys {
         for name in names.iter().filter(|name| !name.to_string_lossy().starts_with('.')) {
             let path = folder.join(name);
             let bytes = std::fs::read(&path).map_err(failed(&path))?;
-            let secret = bytes.trim_ascii_end();
-            if secret.len() < MIN_SECRET {
-                return Err(TokenKeyError::Short { path, length: secret.len() });
-            }
+            let secret = secret_of(&bytes).map_err(|short| TokenKeyError::Short { path, short })?;
             keys.push(DecodingKey::from_secret(secret));
         }
         if keys.is_empty() {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use baton_protocol::token::is_audience;
 use clap::{Parser, ValueEnum};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -171,8 +172,7 @@ impl Flags {
     }
 
     fn judge(&self, errors: &mut Vec<String>) {
-        let halves: Vec<_> = self.pool.split('/').collect();
-        if halves.len() != 2 || halves.iter().any(|half| half.is_empty()) {
+        if !is_audience(&self.pool) {
             errors.push(format!("--pool is '{}', and must be <namespace>/<pool>", self.pool));
         }
         if self.name.is_empty() {
