@@ -5,7 +5,7 @@
 //! norm; where this crate and that page disagree, one of them has a bug.
 //!
 //! - [`id`]: who is who: peers, instances, relays, sessions, stamps.
-//! - [`varint`], [`wire`]: numbers and bytes.
+//! - [`varint`], [`wire`]: numbers and bytes. [`cutter`]: the form of all frames.
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
 //! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
@@ -22,6 +22,7 @@
 pub mod attachment;
 pub mod class;
 pub mod close;
+pub mod cutter;
 pub mod datagram;
 pub mod frame;
 pub mod hello;
