@@ -68,7 +68,7 @@ pub enum StartError {
     #[error("the public endpoint cannot be set up")]
     Tls(#[from] TlsError),
     /// The public socket.
-    #[error("the public address {address} cannot be bound")]
+    #[error("the public address {address} cannot be bound: choose another --listen")]
     Bind {
         /// Which.
         address: SocketAddr,

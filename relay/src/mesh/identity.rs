@@ -49,8 +49,13 @@ pub enum IdentityError {
     #[error("the crypto provider lacks the cipher suite that QUIC starts with")]
     Suite(#[from] NoInitialCipherSuite),
     /// The socket cannot be had.
-    #[error("the mesh's socket cannot be bound")]
-    Bind(#[source] io::Error),
+    #[error("the address {address} cannot be bound: choose another --mesh-listen")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// The endpoint that both dials and is dialed.
@@ -79,10 +84,11 @@ pub(super) fn endpoint(listen: SocketAddr, keys: &PoolKeys) -> Result<Endpoint, 
     let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
     client.transport_config(Arc::new(link_transport()));
 
-    let socket = socket::bind(listen).map_err(IdentityError::Bind)?;
+    let bind = |source| IdentityError::Bind { address: listen, source };
+    let socket = socket::bind(listen).map_err(bind)?;
     let mut endpoint =
         Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(IdentityError::Bind)?;
+            .map_err(bind)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
