@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// It cannot be written.
-    #[error("the key file {} cannot be written: {source}", path.display())]
+    #[error("the key file {} cannot be written: {source}; choose another with --out", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -68,6 +68,14 @@ pub enum IdentityError {
     Form {
         /// The file.
         path: PathBuf,
+    },
+    /// Others can read it, so they can be this peer.
+    #[error("the key file {} can be read by everyone on this machine (mode {mode:03o}): `chmod 600` it; for a mounted Secret, set `defaultMode: 0440`", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// Another process is this peer now.
     #[error("the key {} is in use by process {}: a peer lives once; stop that process, or make another key with `baton key new`", path.display(), owner(*pid))]
@@ -119,6 +127,12 @@ impl Identity {
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
         let file = open(path)?;
         let key = read(path)?;
+        let metadata =
+            file.metadata().map_err(|source| IdentityError::Read { path: path.into(), source })?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o007 != 0 {
+            return Err(IdentityError::Exposed { path: path.into(), mode });
+        }
         // The key file itself is what is locked: that works on a read-only file system too, such as a mounted Secret.
         let pid_path = beside(path, ".pid");
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -182,8 +196,6 @@ fn read(path: &Path) -> Result<SigningKey, IdentityError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -228,6 +240,25 @@ mod tests {
         );
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
+        Identity::load(&path).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_everyone_can_read_is_refused_and_one_of_a_group_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        Identity::create(&path).unwrap();
+        let set =
+            |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o644, 0o604, 0o602] {
+            set(mode);
+            let error = Identity::load(&path).unwrap_err();
+            assert!(
+                matches!(error, IdentityError::Exposed { mode: said, .. } if said == mode),
+                "{error}"
+            );
+        }
+        set(0o440);
         Identity::load(&path).unwrap();
     }
 

@@ -1,8 +1,10 @@
 //! Where a pool is and how it is known: the file `profile.json` of the ConfigMap `<pool>-client`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use baton_protocol::token::is_audience;
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -47,6 +49,22 @@ impl std::fmt::Debug for TokenSource {
 }
 
 impl TokenSource {
+    /// Whether there is what was promised: a file that can be read, and is not empty.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with its name.
+    pub fn check(&self) -> io::Result<()> {
+        let Self::File(path) = self else { return Ok(()) };
+        let about = |kind, what: &dyn std::fmt::Display| {
+            io::Error::new(kind, format!("the file {}: {what}", path.display()))
+        };
+        match self.read() {
+            Ok(token) if token.is_empty() => Err(about(io::ErrorKind::InvalidData, &"it is empty")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(about(error.kind(), &error)),
+        }
+    }
+
     /// The token as it is now; empty if there is none.
     pub(crate) fn read(&self) -> io::Result<Bytes> {
         match self {
@@ -61,7 +79,7 @@ impl TokenSource {
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// It cannot be read.
-    #[error("the profile {} cannot be read: {source}", path.display())]
+    #[error("the profile {} cannot be read: {source}; it is `profile.json` of the ConfigMap <pool>-client", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -74,6 +92,14 @@ pub enum ProfileError {
     /// It lacks things, or has wrong ones: all of them.
     #[error("the profile cannot be used: {}", .0.join("; "))]
     Invalid(Vec<String>),
+    /// The profile in this file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with what is in it.
+        source: Box<Self>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -89,6 +115,9 @@ struct Raw {
     ca: String,
     token: Option<String>,
     token_file: Option<PathBuf>,
+    /// A later operator may say more; but a name may be misspelt, too.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
 impl Profile {
@@ -96,7 +125,8 @@ impl Profile {
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
         let text = std::fs::read(path)
             .map_err(|source| ProfileError::Read { path: path.into(), source })?;
-        let mut profile = Self::from_json(&text)?;
+        let mut profile = Self::from_json(&text)
+            .map_err(|error| ProfileError::File { path: path.into(), source: Box::new(error) })?;
         if let TokenSource::File(file) = &mut profile.token
             && let Some(folder) = path.parent()
         {
@@ -108,6 +138,9 @@ impl Profile {
     /// Validates a profile as a whole: the error names everything that is wrong.
     pub fn from_json(json: &[u8]) -> Result<Self, ProfileError> {
         let raw: Raw = serde_json::from_slice(json)?;
+        for field in raw.unknown.keys() {
+            tracing::warn!(field, "the profile has a field that is not known, and is passed over");
+        }
         let mut wrong = Vec::new();
         if raw.addresses.is_empty() {
             wrong.push("'addresses' is empty: it needs at least one \"host:port\"".to_owned());
@@ -122,9 +155,7 @@ impl Profile {
         if server_name.is_err() {
             wrong.push(format!("'serverName' is '{}', which is no host name", raw.server_name));
         }
-        if raw.audience.split('/').filter(|part| !part.is_empty()).count() != 2
-            || raw.audience.matches('/').count() != 1
-        {
+        if !is_audience(&raw.audience) {
             wrong.push(format!(
                 "'audience' is '{}', and must be \"<namespace>/<pool>\"",
                 raw.audience
@@ -135,7 +166,15 @@ impl Profile {
             Ok(certificates) if certificates.is_empty() => {
                 wrong.push("'ca' has no certificate in PEM".to_owned())
             }
-            Ok(_) => {}
+            Ok(certificates) => {
+                let mut roots = rustls::RootCertStore::empty();
+                let errors = certificates.iter().filter_map(|ca| roots.add(ca.clone()).err());
+                wrong.extend(
+                    errors.map(|error| {
+                        format!("'ca' has a certificate that cannot be used: {error}")
+                    }),
+                );
+            }
             Err(error) => wrong.push(format!("'ca' is no PEM: {error}")),
         }
         if raw.token.is_some() && raw.token_file.is_some() {

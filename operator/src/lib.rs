@@ -9,6 +9,7 @@ pub mod admin;
 pub mod apply;
 mod clock;
 pub mod config;
+pub mod connect;
 pub mod controller;
 mod memory;
 pub mod metrics;

@@ -3,12 +3,12 @@
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::{join_all, try_join};
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Pending};
 use crate::config::{Config, LogFormat};
+use crate::connect::connect;
 use crate::controller::{self, Shutdown};
 use crate::metrics::Metrics;
 
@@ -17,7 +17,9 @@ use crate::metrics::Metrics;
 /// # Errors
 /// When the filter makes no sense.
 pub fn log(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&config.log).context("--log")?;
+    let filter = EnvFilter::builder().parse(&config.log).with_context(|| {
+        format!("--log '{}' is no filter; try `info` or `baton_operator=debug`", config.log)
+    })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => logs.init(),
@@ -32,21 +34,19 @@ pub fn log(config: &Config) -> anyhow::Result<()> {
 /// When there is no API server to talk to, or no port to listen on.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
-    let client = Client::try_default().await.context("no Kubernetes to talk to")?;
+    let client = connect().await?;
     let metrics = Metrics::new().context("metrics")?;
     let pending = Pending::default();
-    let scopes: Vec<Option<String>> = if config.namespaces.is_empty() {
-        vec![None]
-    } else {
-        config.namespaces.iter().cloned().map(Some).collect()
-    };
-    let controllers = join_all(scopes.into_iter().map(|namespace| {
+    let controllers = join_all(config.scopes().into_iter().map(|namespace| {
         let (client, metrics) = (client.clone(), metrics.clone());
         controller::run(client, namespace, metrics, pending.clone(), shutdown.clone())
     }));
     let admin = admin::serve(config.admin_addr, metrics.clone(), pending.clone(), shutdown.clone());
-    let admin =
-        async { admin.await.with_context(|| format!("--admin-addr {}", config.admin_addr)) };
+    let admin = async {
+        admin.await.with_context(|| {
+            format!("--admin-addr {} cannot be listened on: choose another", config.admin_addr)
+        })
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "looking after pools");
     try_join(admin, controllers.map(Ok)).await?;
     tracing::info!("ended");

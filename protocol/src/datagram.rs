@@ -23,8 +23,12 @@ pub const LAST_ALIAS: u64 = (1 << 30) - 1;
 /// The longest header: the long form.
 pub const MAX_HEADER: usize = 1 + PeerPrefix::LENGTH;
 
-/// The largest payload that every session carries: with [`MAX_HEADER`] it fits a QUIC packet of 1280 bytes.
+/// The largest payload that every session carries: with [`MAX_HEADER`] it fits a QUIC packet of [`INITIAL_MTU`](crate::packet::INITIAL_MTU) bytes.
 pub const MAX_PAYLOAD: usize = 1200;
+
+/// How many bytes of datagrams an end hands to its QUIC stack at a time. QUIC stacks write them before the control stream, and
+/// what was handed over cannot be taken back: the rest waits in a queue of the end's own (docs/protocol.md section 4).
+pub const HANDED_OVER: usize = 16 * 1024;
 
 const LONG: u64 = 0;
 const ECHO: u64 = 1;
@@ -137,13 +141,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::INITIAL_MTU;
 
     #[test]
-    fn a_full_payload_in_long_form_fits_a_packet_of_1280_bytes() {
+    fn a_full_payload_in_long_form_fits_the_first_packets() {
         let datagram = long(PeerPrefix::from_bytes([1; 16]), &[0; MAX_PAYLOAD]);
-        // A QUIC packet of 1280 bytes, less what comes before and after a DATAGRAM frame's data when the connection id has 17
+        // Such a packet, less what comes before and after a DATAGRAM frame's data when the connection id has 17
         // bytes: 1 + 17 + 4 of short header, 16 of tag, and 9 that quinn sets aside for the frame's type and length.
-        assert!(datagram.len() <= 1280 - 47, "{}", datagram.len());
+        assert!(datagram.len() <= usize::from(INITIAL_MTU) - 47, "{}", datagram.len());
     }
 
     #[test]

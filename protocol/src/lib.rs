@@ -5,11 +5,14 @@
 //! norm; where this crate and that page disagree, one of them has a bug.
 //!
 //! - [`id`]: who is who: peers, instances, relays, sessions, stamps.
-//! - [`varint`], [`wire`]: numbers and bytes.
+//! - [`varint`], [`wire`]: numbers and bytes. [`cutter`]: the form of all frames.
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
+//! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
 //! - [`hello`]: what a client signs, and how that is verified.
 //! - [`ticket`]: what lets a session go on at another relay.
+//! - [`token`]: what makers and judges of access tokens agree on.
+//! - [`pkcs8`]: Ed25519 keys as TLS takes them.
 //! - [`close`]: the codes that connections end with.
 //! - [`class`]: why a move failed, in names that are also metric labels.
 //! - [`session`]: the relay's end of one session.
@@ -19,13 +22,18 @@
 pub mod attachment;
 pub mod class;
 pub mod close;
+pub mod cutter;
 pub mod datagram;
 pub mod frame;
 pub mod hello;
 pub mod id;
+pub mod liveness;
+pub mod packet;
+pub mod pkcs8;
 pub mod presence;
 pub mod session;
 pub mod ticket;
+pub mod token;
 pub mod varint;
 pub mod wire;
 

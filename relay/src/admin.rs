@@ -19,7 +19,7 @@ use crate::status::Reporter;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// Its address is taken or not ours.
-    #[error("the admin port {address} cannot be bound")]
+    #[error("the admin port {address} cannot be bound: choose another --admin-listen")]
     Bind {
         /// Which.
         address: SocketAddr,

@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use baton_protocol::frame::{Hello, Intent, RefusalCode, Refused, Retry};
 use baton_protocol::id::{PeerId, Stamp};
 use baton_protocol::ticket::{MAX_GROUP, Ticket, TicketKey};
+use baton_protocol::token::{ShortSecret, secret_of};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
-
-/// The shortest shared secret for access tokens, in bytes (RFC 7518 section 3.2).
-pub const MIN_SECRET: usize = 32;
 
 /// Clocks of issuer and relay may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 30;
@@ -44,7 +42,7 @@ impl std::fmt::Debug for TokenKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenKeyError {
     /// The folder or a file in it cannot be read.
-    #[error("the access token secrets in {} cannot be read", path.display())]
+    #[error("the access token secrets in {} cannot be read: mount the Secret <pool>-auth there", path.display())]
     Read {
         /// The folder or file.
         path: PathBuf,
@@ -52,18 +50,18 @@ pub enum TokenKeyError {
         source: std::io::Error,
     },
     /// There are none.
-    #[error("there is no access token secret in {}", path.display())]
+    #[error("there is no access token secret in {}: mount the Secret <pool>-auth there", path.display())]
     None {
         /// The folder.
         path: PathBuf,
     },
     /// One is too short to be one.
-    #[error("the access token secret {} has {length} bytes, and must have {MIN_SECRET} or more", path.display())]
+    #[error("the access token secret {} has {short}", path.display())]
     Short {
         /// The file.
         path: PathBuf,
         /// What it has.
-        length: usize,
+        short: ShortSecret,
     },
 }
 
@@ -74,30 +72,31 @@ impl TokenKeys {
         Self(secrets.iter().map(|secret| DecodingKey::from_secret(secret)).collect())
     }
 
-    /// Reads the mounted auth Secret: each file is one secret, without the end of its line.
-    pub fn read(folder: &Path) -> Result<Self, TokenKeyError> {
+    /// Reads the mounted auth Secret: each file is one secret, without the end of its line. The error is every one
+    /// that cannot be used.
+    pub fn read(folder: &Path) -> Result<Self, Vec<TokenKeyError>> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |source| TokenKeyError::Read { path, source }
         };
-        let mut keys = Vec::new();
-        let entries = std::fs::read_dir(folder).map_err(failed(folder))?;
+        let (mut keys, mut wrong) = (Vec::new(), Vec::new());
+        let entries = std::fs::read_dir(folder).map_err(|source| vec![failed(folder)(source)])?;
         // Kubernetes' own entries of a mounted Secret begin with two dots.
         let names: BTreeSet<_> = entries.flatten().map(|entry| entry.file_name()).collect();
         for name in names.iter().filter(|name| !name.to_string_lossy().starts_with('.')) {
             let path = folder.join(name);
-            let bytes = std::fs::read(&path).map_err(failed(&path))?;
-            let secret = bytes.trim_ascii_end();
-            if secret.len() < MIN_SECRET {
-                return Err(TokenKeyError::Short { path, length: secret.len() });
+            match std::fs::read(&path).map_err(failed(&path)) {
+                Ok(bytes) => match secret_of(&bytes) {
+                    Ok(secret) => keys.push(DecodingKey::from_secret(secret)),
+                    Err(short) => wrong.push(TokenKeyError::Short { path, short }),
+                },
+                Err(error) => wrong.push(error),
             }
-            keys.push(DecodingKey::from_secret(secret));
         }
-        if keys.is_empty() {
-            Err(TokenKeyError::None { path: folder.into() })
-        } else {
-            Ok(Self(keys))
+        if keys.is_empty() && wrong.is_empty() {
+            wrong.push(TokenKeyError::None { path: folder.into() });
         }
+        if wrong.is_empty() { Ok(Self(keys)) } else { Err(wrong) }
     }
 }
 

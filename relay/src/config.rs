@@ -1,18 +1,22 @@
 //! The relay's flags and environment, judged as a whole: every error is reported, not only the first.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use baton_protocol::token::is_audience;
 use clap::{Parser, ValueEnum};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use crate::auth::{Mode, TokenKeys};
 use crate::keys::PoolKeys;
 use crate::relay::Config;
 use crate::seeds::MESH_PORT;
+use crate::transport::provider;
 
 /// A relay of a Baton pool. In Kubernetes its operator sets all of this; see docs/drain-contract.md.
 #[derive(Clone, Debug, Parser)]
@@ -28,13 +32,13 @@ pub struct Flags {
     #[arg(long, env = "BATON_POD_IP", value_name = "IP")]
     pub advertise: Option<IpAddr>,
     /// Where clients come in (UDP)
-    #[arg(long, env = "BATON_LISTEN", default_value = "[::]:4443", value_name = "ADDRESS")]
+    #[arg(long, env = "BATON_LISTEN", default_value = "[::]:4443", value_name = "IP:PORT")]
     pub listen: SocketAddr,
     /// Where siblings come in (UDP)
-    #[arg(long, env = "BATON_MESH_LISTEN", default_value = "[::]:4444", value_name = "ADDRESS")]
+    #[arg(long, env = "BATON_MESH_LISTEN", default_value = "[::]:4444", value_name = "IP:PORT")]
     pub mesh_listen: SocketAddr,
     /// Where it answers the operator and scrapers (TCP)
-    #[arg(long, env = "BATON_ADMIN_LISTEN", default_value = "[::]:9100", value_name = "ADDRESS")]
+    #[arg(long, env = "BATON_ADMIN_LISTEN", default_value = "[::]:9100", value_name = "IP:PORT")]
     pub admin_listen: SocketAddr,
     /// Whom it lets in
     #[arg(long, env = "BATON_AUTH_MODE", default_value = "token", value_name = "MODE")]
@@ -113,7 +117,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-impl std::error::Error for ConfigErrors {}
+impl Error for ConfigErrors {}
 
 impl Flags {
     /// Reads the files, judges everything, and gives the configuration of the relay.
@@ -125,17 +129,8 @@ impl Flags {
             AuthMode::Open => Some(Mode::Open),
             AuthMode::Token => keep(TokenKeys::read(&self.auth_keys), &mut errors).map(Mode::Token),
         };
-        let certificate = self.tls.join("tls.crt");
-        let certificates = keep(read_certificates(&certificate), &mut errors);
-        let key = self.tls.join("tls.key");
-        let private_key = keep(
-            PrivateKeyDer::from_pem_file(&key)
-                .map_err(|error| format!("{}: {error}", key.display())),
-            &mut errors,
-        );
-        let (Some(keys), Some(mode), Some(certificates), Some(private_key)) =
-            (keys, mode, certificates, private_key)
-        else {
+        let tls = read_tls(&self.tls).map_err(|wrong| errors.extend(wrong)).ok();
+        let (Some(keys), Some(mode), Some((certificates, private_key))) = (keys, mode, tls) else {
             return Err(ConfigErrors(errors));
         };
         if !errors.is_empty() {
@@ -160,7 +155,12 @@ impl Flags {
     /// How long sessions have from SIGTERM on, if no flag was set: what is left after linger and margin.
     #[must_use]
     pub fn drain_grace(&self) -> Duration {
-        Duration::from_secs(self.termination_grace_seconds.saturating_sub(self.linger_seconds + 2))
+        Duration::from_secs(self.termination_grace_seconds.saturating_sub(self.taken_seconds()))
+    }
+
+    /// What is taken of the grace: the linger, and a margin.
+    const fn taken_seconds(&self) -> u64 {
+        self.linger_seconds.saturating_add(2)
     }
 
     const fn mesh_port(&self) -> u16 {
@@ -171,17 +171,22 @@ impl Flags {
     }
 
     fn judge(&self, errors: &mut Vec<String>) {
-        let halves: Vec<_> = self.pool.split('/').collect();
-        if halves.len() != 2 || halves.iter().any(|half| half.is_empty()) {
+        if !is_audience(&self.pool) {
             errors.push(format!("--pool is '{}', and must be <namespace>/<pool>", self.pool));
         }
         if self.name.is_empty() {
             errors.push("--name is empty: give the pod's UID, or any name that no other relay of the pool has".into());
         }
-        if self.max_sessions == 0 {
-            errors.push("--max-sessions is 0: nobody could attach".into());
+        if self.listen.port() != 0 && self.listen.port() == self.mesh_listen.port() {
+            errors.push(format!(
+                "--listen {} and --mesh-listen {} have the same port: give each its own",
+                self.listen, self.mesh_listen
+            ));
         }
-        if self.termination_grace_seconds <= self.linger_seconds + 2 {
+        if self.max_sessions == 0 {
+            errors.push("--max-sessions is 0, and nobody could attach: give 1 or more".into());
+        }
+        if self.termination_grace_seconds <= self.taken_seconds() {
             errors.push(format!(
                 "--termination-grace-seconds is {}, and must be more than --linger-seconds {} + 2: sessions would have no \
                  time to move",
@@ -191,18 +196,58 @@ impl Flags {
     }
 }
 
-fn keep<T>(result: Result<T, impl fmt::Display>, errors: &mut Vec<String>) -> Option<T> {
-    result.map_err(|error| errors.push(error.to_string())).ok()
+fn keep<T, E: Error>(result: Result<T, Vec<E>>, errors: &mut Vec<String>) -> Option<T> {
+    result.map_err(|wrong| errors.extend(wrong.iter().map(|error| with_causes(error)))).ok()
+}
+
+/// An error, and why: in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+type Tls = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Reads what clients are shown, and judges whether it can be. The error is everything that is wrong with it.
+fn read_tls(folder: &Path) -> Result<Tls, Vec<String>> {
+    let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let certificates = read_certificates(&certificate);
+    let private_key = PrivateKeyDer::from_pem_file(&key).map_err(|error| {
+        format!("{}: {error}: mount the Secret with the pool's certificate there", key.display())
+    });
+    match (certificates, private_key) {
+        (Ok(certificates), Ok(private_key)) => {
+            CertifiedKey::from_der(certificates.clone(), private_key.clone_key(), &provider())
+                .map_err(|error| {
+                    let (certificate, key) = (certificate.display(), key.display());
+                    vec![format!(
+                        "{certificate} and {key} cannot be used together: {error}: give the certificate and the key it was \
+                         made for"
+                    )]
+                })?;
+            Ok((certificates, private_key))
+        }
+        (certificates, private_key) => {
+            Err([certificates.err(), private_key.err()].into_iter().flatten().collect())
+        }
+    }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |error| format!("{}: {error}", path.display());
+    let failed = |error| {
+        format!("{}: {error}: mount the Secret with the pool's certificate there", path.display())
+    };
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .map_err(failed)?
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     if certificates.is_empty() {
-        Err(format!("{}: there is no certificate in it", path.display()))
+        Err(format!("{}: there is no certificate in it: it must be PEM", path.display()))
     } else {
         Ok(certificates)
     }

@@ -9,14 +9,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use baton_protocol::datagram::HANDED_OVER;
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
 use crate::metrics::{Direction, Dropped, Metrics};
-
-/// Bytes of datagrams that quinn may hold.
-pub(crate) const HANDED_OVER: usize = 16 * 1024;
 
 /// Bytes that a queue may hold. More only adds delay.
 const LIMIT: usize = 256 * 1024;

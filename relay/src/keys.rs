@@ -64,17 +64,24 @@ impl PoolKeys {
         Self { current, others: Vec::new() }
     }
 
-    /// Reads the mounted pool Secret: `current`, and `next` and `previous` if they are there.
-    pub fn read(folder: &Path) -> Result<Self, KeyError> {
-        let current = read(&folder.join("current"))?;
-        let mut others = Vec::new();
-        for name in ["next", "previous"] {
-            let path = folder.join(name);
-            if path.exists() {
-                others.push(read(&path)?);
+    /// Reads the mounted pool Secret: `current`, and `next` and `previous` if they are there. The error is every one that
+    /// cannot be used.
+    pub fn read(folder: &Path) -> Result<Self, Vec<KeyError>> {
+        let current = read(&folder.join("current"));
+        let others = ["next", "previous"].map(|name| folder.join(name));
+        let others = others.iter().filter(|path| path.exists()).map(|path| read(path));
+        let (others, wrong): (Vec<_>, Vec<_>) = others.partition(Result::is_ok);
+        let mut wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
+        match current {
+            Ok(current) if wrong.is_empty() => {
+                Ok(Self { current, others: others.into_iter().flatten().collect() })
+            }
+            Ok(_) => Err(wrong),
+            Err(error) => {
+                wrong.insert(0, error);
+                Err(wrong)
             }
         }
-        Ok(Self { current, others })
     }
 
     /// The ticket keys, the one in use first.
@@ -88,7 +95,7 @@ impl PoolKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// It cannot be read.
-    #[error("the pool secret {} cannot be read", path.display())]
+    #[error("the pool secret {} cannot be read: mount the Secret <pool>-pool there", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -129,14 +136,14 @@ mod tests {
     #[test]
     fn a_folder_with_one_or_three_secrets() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = PoolKeys::read(folder.path()).unwrap_err().to_string();
+        let missing = PoolKeys::read(folder.path()).unwrap_err()[0].to_string();
         assert!(missing.contains("current"), "{missing}");
         std::fs::write(folder.path().join("current"), [1; 32]).unwrap();
         assert_eq!(PoolKeys::read(folder.path()).unwrap().ticket_keys().len(), 1);
         std::fs::write(folder.path().join("previous"), [2; 32]).unwrap();
         assert_eq!(PoolKeys::read(folder.path()).unwrap().ticket_keys().len(), 2);
         std::fs::write(folder.path().join("next"), [2; 31]).unwrap();
-        let short = PoolKeys::read(folder.path()).unwrap_err().to_string();
+        let short = PoolKeys::read(folder.path()).unwrap_err()[0].to_string();
         assert!(short.contains("has 31 bytes, and must have 32"), "{short}");
     }
 }

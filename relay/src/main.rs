@@ -10,7 +10,12 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let filter = match EnvFilter::try_new(&flags.log) {
         Ok(filter) => filter,
-        Err(error) => return fail(&anyhow::anyhow!("--log '{}' is no filter: {error}", flags.log)),
+        Err(error) => {
+            return fail(&anyhow::anyhow!(
+                "--log '{}' is no filter: {error}; try `info` or `baton_relay=debug`",
+                flags.log
+            ));
+        }
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // One thread carries all sessions: cheaper than several that share them, and it gives back-pressure

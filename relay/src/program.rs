@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
@@ -18,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A relay that is drained answers so long before it exits, for the last packets of those who have moved.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The largest file that is read.
+/// How much of a file is read: more than the longest that is good, so that a longer one is told from it.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// Runs a relay to its end.
@@ -126,12 +127,10 @@ impl Followed {
     /// The file's content, if it is not what it was. A file that cannot be read is as it was: kubelet swaps it by links, and
     /// there is a moment between.
     async fn changed(&mut self) -> Option<String> {
-        let length = tokio::fs::metadata(&self.path).await.ok()?.len();
-        if length > MAX_FILE {
-            return None;
-        }
-        let content =
-            String::from_utf8_lossy(&tokio::fs::read(&self.path).await.ok()?).into_owned();
+        let mut bytes = Vec::new();
+        let file = tokio::fs::File::open(&self.path).await.ok()?;
+        file.take(MAX_FILE).read_to_end(&mut bytes).await.ok()?;
+        let content = String::from_utf8_lossy(&bytes).into_owned();
         if self.last.as_ref() == Some(&content) {
             return None;
         }

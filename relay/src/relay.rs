@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
+use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
 use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,7 +24,7 @@ use crate::seeds::Seeds;
 use crate::session;
 use crate::socket;
 use crate::status::{Reporter, Status};
-use crate::transport::{self, MAX_PAYLOAD, TlsError};
+use crate::transport::{self, TlsError};
 
 /// Connections whose handshake or HELLO is under way at a time. More are turned away.
 const MAX_HANDSHAKES: usize = 1024;
@@ -67,7 +68,7 @@ pub enum StartError {
     #[error("the public endpoint cannot be set up")]
     Tls(#[from] TlsError),
     /// The public socket.
-    #[error("the public address {address} cannot be bound")]
+    #[error("the public address {address} cannot be bound: choose another --listen")]
     Bind {
         /// Which.
         address: SocketAddr,

@@ -21,10 +21,10 @@ pub struct Seeds {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SeedsError {
     /// It is no JSON object of the right form.
-    #[error("the seeds cannot be read: {0}")]
+    #[error("the seeds cannot be read: {0}; docs/drain-contract.md has their form")]
     Form(String),
     /// It is far too long.
-    #[error("the seeds have {0} bytes, and may have {MAX_LENGTH}")]
+    #[error("the seeds have {0} bytes or more, and may have {MAX_LENGTH}")]
     Long(usize),
     /// It names nobody, and does not say that there is nobody.
     #[error(

@@ -3,31 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::liveness::IDLE_TIMEOUT;
+use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::egress::HANDED_OVER;
-
-/// A session that nothing is heard of for so long is over.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Clients send something at least this often: often enough for NATs and for conntrack (30 s unreplied, 120 s replied).
-pub const KEEP_ALIVE: Duration = Duration::from_secs(12);
-
 /// From a client's first packet to the end of its handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The first packets' size, in bytes of UDP payload: what a full datagram needs, so that it fits from the start. With the
-/// headers of UDP and IPv6 that is 1,328 on the wire, more than the 1,280 that every IPv6 path must carry: nearly all carry
-/// 1,400 and more, and where one does not, the handshake fails instead of every large datagram.
-pub const INITIAL_MTU: u16 = 1280;
-
-/// The largest packet: what fits a pod network of 1450 bytes after another 41 of encapsulation between pods.
-pub const MAX_MTU: u16 = 1350;
-
-/// The largest payload of a peer's datagram: what a packet of [`INITIAL_MTU`] holds, less the longest header.
-pub const MAX_PAYLOAD: usize = baton_protocol::datagram::MAX_PAYLOAD;
 
 /// Receive buffer for datagrams of one client, in bytes.
 const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
@@ -54,7 +38,6 @@ pub fn transport() -> TransportConfig {
         .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle(IDLE_TIMEOUT)))
         .initial_mtu(INITIAL_MTU)
-        // Black-hole detection falls back to this. Below it no full datagram of a peer fits, for a minute.
         .min_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(mtu_discovery()))
         .datagram_send_buffer_size(HANDED_OVER)

@@ -17,7 +17,7 @@ pub(crate) enum Verb {
 #[derive(Args)]
 pub(crate) struct Tcp {
     /// Where it listens
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "IP:PORT", value_parser = destination)]
     to: SocketAddr,
     /// What other peers call it
     #[arg(long = "as", value_name = "NAME")]
@@ -43,4 +43,15 @@ impl Verb {
         client.close().await;
         ended
     }
+}
+
+/// An address to connect to.
+fn destination(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("'{text}' is no address: write IP:PORT, as in 127.0.0.1:80"))?;
+    if address.port() == 0 {
+        return Err("nothing listens on port 0: give the port of the service".to_owned());
+    }
+    Ok(address)
 }

@@ -12,7 +12,7 @@ use super::{Failure, Pool, until_told};
 #[derive(Args)]
 pub(crate) struct Forward {
     /// Where to listen; port 0 takes any that is free
-    #[arg(value_name = "LOCAL")]
+    #[arg(value_name = "IP:PORT")]
     local: SocketAddr,
     /// The other peer and what it calls its service, as `baton expose` prints it
     #[arg(value_name = "PEER/NAME", value_parser = target)]

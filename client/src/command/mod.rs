@@ -73,10 +73,14 @@ pub(crate) enum Failure {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("the secret {} cannot be read: {source}", path.display())]
+    #[error("the secret {} cannot be read: {source}; give a file with a value of the Secret <pool>-auth", path.display())]
     Secret { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error("the access token cannot be had: {0}; `baton token issue` makes one")]
+    NoToken(#[source] io::Error),
+    #[error("BATON_TOKEN {0}: put an access token in it, or unset it")]
+    TokenVariable(&'static str),
     #[error("{address} cannot be listened on: {source}; choose another address")]
     Listen { address: String, source: io::Error },
     #[error("peer {peer}: {source}")]
@@ -123,9 +127,15 @@ impl Pool {
         let mut profile = Profile::read(&self.profile)?;
         if let Some(path) = &self.token_file {
             profile.token = TokenSource::File(path.clone());
-        } else if let Ok(token) = std::env::var("BATON_TOKEN") {
+        } else if let Some(token) = std::env::var_os("BATON_TOKEN") {
+            let token = token.into_string().map_err(|_| Failure::TokenVariable("holds no text"))?;
+            if token.trim().is_empty() {
+                return Err(Failure::TokenVariable("is empty"));
+            }
             profile.token = TokenSource::Fixed(token.trim().to_owned().into());
         }
+        // Later a file that cannot be read may be there again soon, so a dial is repeated. Now it is a mistake.
+        profile.token.check().map_err(Failure::NoToken)?;
         let identity = match &self.key {
             Some(path) => Identity::load(path)?,
             None => Identity::ephemeral(),

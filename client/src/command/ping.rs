@@ -17,7 +17,7 @@ pub(crate) struct Ping {
     #[arg(value_name = "PEER")]
     peer: PeerId,
     /// How often
-    #[arg(short = 'c', long, default_value_t = 4, value_name = "N")]
+    #[arg(short = 'c', long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     #[command(flatten)]
     pool: Pool,

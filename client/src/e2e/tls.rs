@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use baton_protocol::ALPN_END_TO_END;
 use baton_protocol::id::PeerId;
+use baton_protocol::pkcs8;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
@@ -25,11 +26,6 @@ pub(crate) const NAME: &str = "peer.baton.invalid";
 /// What comes before the 32 bytes of an Ed25519 public key in a SubjectPublicKeyInfo (RFC 8410 section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// What comes before the 32 bytes of an Ed25519 seed in PKCS#8 (RFC 8410 section 7).
-const PKCS8: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
 /// TLS of one peer towards all others.
 #[derive(Debug)]
 pub(crate) struct PeerTls {
@@ -41,8 +37,8 @@ pub(crate) struct PeerTls {
 impl PeerTls {
     pub(crate) fn new(identity: &Identity) -> Result<Self, SetupError> {
         let failed = |error: rcgen::Error| SetupError::Certificate(error.to_string());
-        let pkcs8 = PrivatePkcs8KeyDer::from([&PKCS8[..], identity.key().as_bytes()].concat());
-        let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &rcgen::PKCS_ED25519)
+        let key = PrivatePkcs8KeyDer::from(pkcs8::of_seed(identity.key().as_bytes()).to_vec());
+        let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&key, &rcgen::PKCS_ED25519)
             .map_err(failed)?;
         let params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).map_err(failed)?;
         let certificate = params.self_signed(&pair).map_err(failed)?;
@@ -50,11 +46,7 @@ impl PeerTls {
         // What is said today stays secret when its recording is attacked by a quantum computer.
         let groups = [aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519];
         provider.kx_groups = groups.to_vec();
-        Ok(Self {
-            chain: vec![certificate.der().clone()],
-            key: pkcs8,
-            provider: Arc::new(provider),
-        })
+        Ok(Self { chain: vec![certificate.der().clone()], key, provider: Arc::new(provider) })
     }
 
     /// For connections to `peer` and nobody else.

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_crds::RelayPool;
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action as Next;
@@ -94,6 +94,14 @@ pub async fn run(
         seen.watches.seen().await;
         pending.end();
     };
+    // kube's controller waits for its pools before it takes notice of a shutdown. As long as it does, no turn is under way.
+    let (pools, told) = (context.clone(), shutdown.clone());
+    let before_the_first_turn = async move {
+        tokio::select! {
+            () = told => {}
+            _ = pools.watches.pools.wait_until_ready() => std::future::pending().await,
+        }
+    };
     let turns = controller
         .graceful_shutdown_on(shutdown)
         .run(turn, after_failure, context)
@@ -103,8 +111,16 @@ pub async fn run(
                 tracing::debug!(%error, "watching");
             }
         });
-    // The watches move only while the controller is polled.
-    futures::future::join(turns, ready.boxed()).await;
+    // The watches move only while the controller is polled, and what they have not seen when it ends they never will.
+    let ready = async {
+        ready.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = turns => {}
+        () = ready => {}
+        () = before_the_first_turn => {}
+    }
 }
 
 async fn turn(object: Arc<RelayPool>, context: Arc<Context>) -> Result<Next, TurnError> {

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cutter::TooLong;
 use crate::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use crate::id::{Instance, SessionId};
 
@@ -214,7 +215,10 @@ fn a_long_frame_is_refused_before_its_body_comes() {
     varint::write(number::HELLO, &mut bytes);
     varint::write(MAX_BODY_UNAUTHENTICATED as u64 + 1, &mut bytes);
     decoder.push(&bytes);
-    assert_eq!(decoder.next_frame(), Err(FrameError::TooLong { length: 4097, limit: 4096 }));
+    assert_eq!(
+        decoder.next_frame(),
+        Err(FrameError::TooLong(TooLong { length: 4097, limit: 4096 }))
+    );
 
     let mut decoder = Decoder::new();
     decoder.authenticated();

@@ -55,10 +55,10 @@ impl Reason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
     /// It is no JSON object of the right form.
-    #[error("the drain flag cannot be read: {0}")]
+    #[error("the drain flag cannot be read: {0}; docs/drain-contract.md has its form")]
     Form(String),
     /// It is far too long.
-    #[error("the drain flag has {0} bytes, and may have {MAX_LENGTH}")]
+    #[error("the drain flag has {0} bytes or more, and may have {MAX_LENGTH}")]
     Long(usize),
     /// A field has a value that it must not have.
     #[error("the drain flag's {field} is {value}, and must be {wanted}")]

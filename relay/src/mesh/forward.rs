@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_datagram_with_the_longest_payload_fits_a_packet_between_pods() {
-        let longest = HEADER + crate::transport::MAX_PAYLOAD;
+        let longest = HEADER + baton_protocol::datagram::MAX_PAYLOAD;
         // What quinn takes of a packet of `mtu` bytes with 8-byte connection ids: 1 + 8 + 4 + 16 + 9 less.
         assert!(longest <= usize::from(super::super::identity::MTU) - 38, "{longest}");
     }

@@ -1,7 +1,8 @@
-//! What relays of a pool tell each other on a link's one stream: `type varint, length varint, body`, as on a control stream.
+//! What relays of a pool tell each other on a link's one stream, in frames of the same form as on a control stream.
 
 use std::net::{IpAddr, SocketAddr};
 
+use baton_protocol::cutter::Cutter;
 use baton_protocol::frame::Intent;
 use baton_protocol::id::{Instance, PeerId, RelayId, Stamp};
 use baton_protocol::presence::{Home, Withdrawal};
@@ -152,39 +153,31 @@ impl MeshFrame {
 }
 
 /// Cuts frames out of a link's stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MeshDecoder {
-    buffer: BytesMut,
+    cutter: Cutter,
+}
+
+impl Default for MeshDecoder {
+    fn default() -> Self {
+        Self { cutter: Cutter::new(MAX_BODY) }
+    }
 }
 
 impl MeshDecoder {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.cutter.push(bytes);
     }
 
     /// The next whole frame, if there is one.
     pub(crate) fn next_frame(&mut self) -> Result<Option<MeshFrame>, WireError> {
-        while let Some((number, body)) = self.cut()? {
+        let too_long = |_| WireError::Value { field: "length" };
+        while let Some((number, body)) = self.cutter.cut().map_err(too_long)? {
             if let Some(frame) = MeshFrame::read(number, Reader::new(body))? {
                 return Ok(Some(frame));
             }
         }
         Ok(None)
-    }
-
-    fn cut(&mut self) -> Result<Option<(u64, Bytes)>, WireError> {
-        let Some((number, type_length)) = varint::read(&self.buffer) else { return Ok(None) };
-        let Some((length, length_length)) = varint::read(&self.buffer[type_length..]) else {
-            return Ok(None);
-        };
-        let length = usize::try_from(length).ok().filter(|length| *length <= MAX_BODY);
-        let end =
-            type_length + length_length + length.ok_or(WireError::Value { field: "length" })?;
-        if self.buffer.len() < end {
-            return Ok(None);
-        }
-        let mut frame = self.buffer.split_to(end);
-        Ok(Some((number, frame.split_off(type_length + length_length).freeze())))
     }
 }
 

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::packet::MAX_MTU;
+use baton_protocol::pkcs8;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
@@ -16,7 +19,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
 
-use crate::egress::HANDED_OVER;
 use crate::keys::{PoolKeys, PoolSecret};
 use crate::{socket, transport};
 
@@ -25,18 +27,14 @@ const ALPN: &[u8] = b"baton-mesh/1";
 /// The name in the certificate, and the one that is dialed. Nobody looks at it.
 const NAME: &str = "relay.baton.internal";
 
-/// The size of packets between pods, from the first: a forwarded datagram must fit without discovery.
-pub(super) const MTU: u16 = 1350;
+/// The size of packets between pods, from the first: a forwarded datagram must fit without discovery, and pod networks carry
+/// what clients' largest packets have.
+pub(super) const MTU: u16 = MAX_MTU;
 
 /// A sibling that is not heard of for so long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-
-/// Bytes before a PKCS #8 Ed25519 seed (RFC 8410 section 7).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 /// The mesh's endpoint cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +49,13 @@ pub enum IdentityError {
     #[error("the crypto provider lacks the cipher suite that QUIC starts with")]
     Suite(#[from] NoInitialCipherSuite),
     /// The socket cannot be had.
-    #[error("the mesh's socket cannot be bound")]
-    Bind(#[source] io::Error),
+    #[error("the address {address} cannot be bound: choose another --mesh-listen")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// The endpoint that both dials and is dialed.
@@ -81,10 +84,11 @@ pub(super) fn endpoint(listen: SocketAddr, keys: &PoolKeys) -> Result<Endpoint, 
     let mut client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(client)?));
     client.transport_config(Arc::new(link_transport()));
 
-    let socket = socket::bind(listen).map_err(IdentityError::Bind)?;
+    let bind = |source| IdentityError::Bind { address: listen, source };
+    let socket = socket::bind(listen).map_err(bind)?;
     let mut endpoint =
         Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(IdentityError::Bind)?;
+            .map_err(bind)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }
@@ -112,8 +116,8 @@ fn link_transport() -> TransportConfig {
 fn certificate(
     secret: &PoolSecret,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), IdentityError> {
-    let der = [&PKCS8_PREFIX[..], &secret.mesh_seed()].concat();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der));
+    let der = pkcs8::of_seed(&secret.mesh_seed());
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.to_vec()));
     let pair = rcgen::KeyPair::try_from(&key)?;
     let certificate = rcgen::CertificateParams::new(vec![NAME.into()])?.self_signed(&pair)?;
     Ok((certificate.der().clone(), key))

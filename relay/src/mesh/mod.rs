@@ -87,7 +87,9 @@ impl Mesh {
         metrics: Arc<Metrics>,
     ) -> Result<Self, IdentityError> {
         let endpoint = identity::endpoint(listen, keys)?;
-        let bound = endpoint.local_addr().map_err(IdentityError::Bind)?;
+        let bound = endpoint
+            .local_addr()
+            .map_err(|source| IdentityError::Bind { address: listen, source })?;
         let mut advertised = advertised.unwrap_or(bound);
         if advertised.port() == 0 {
             advertised.set_port(bound.port());

@@ -8,6 +8,7 @@ use baton_protocol::frame::{
     Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry, Welcome,
 };
 use baton_protocol::hello::{self, EXPORTER_LABEL, EXPORTER_LENGTH};
+use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tracing::info;
@@ -17,7 +18,6 @@ use super::registration::Registration;
 use super::{Shared, close};
 use crate::auth::{self, Admission};
 use crate::directory::unix_ms;
-use crate::transport::{IDLE_TIMEOUT, KEEP_ALIVE};
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
