@@ -30,7 +30,7 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
     };
     let empty = Bytes::new();
     let fresh = Hello { intent: Intent::Fresh, ticket: empty.clone(), ..hello.clone() };
-    let handover = Hello { intent: Intent::Handover, token: empty.clone(), ..hello.clone() };
+    let handover = Hello { intent: Intent::Handover, token: empty, ..hello.clone() };
     let welcome = Welcome {
         session: SessionId::from_u64(7),
         relay: RelayId::from_u32(0xdead_beef),

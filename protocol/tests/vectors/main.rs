@@ -4,6 +4,7 @@
 //! `BATON_BLESS=1 cargo test -p baton-protocol --test vectors` writes them anew. To add a frame, add an example of it to
 //! [`frames::examples`] and say its fields in [`fields::of`]; a frame without one fails. What the files say is checked a second
 //! time by `tests/vectors/check.py`, which knows docs/protocol.md and not this code.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod datagrams;
 mod fields;
