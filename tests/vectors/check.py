@@ -450,6 +450,8 @@ def check_numbers(vectors):
         "routes / watches of a session": (limits["routes"], limits["watches"]),
         "senders with an alias, of a session": (limits["senders"],),
         "HELLO": (limits["hello_timeout_ms"] // 1000,),
+        "keep-alive, by the client": (limits["keep_alive_ms"] // 1000,),
+        "idle": (limits["idle_ms"] // 1000,),
     }
     for what, values in wanted.items():
         found = [number(text) for text in re.findall(r"\b\d[\d,]*\b", said[what])]

@@ -1,7 +1,7 @@
 //! The test vectors of docs/protocol.md: `protocol/vectors/*.json`, for whoever writes a client in another language.
 //!
 //! They are made here, from this code, and kept in files: a change of the files is a change of the protocol.
-//! `BATON_BLESS=1 cargo test -p baton-protocol --test vectors` writes them anew. To add a frame, add an example of it to
+//! `BATON_BLESS=1 cargo test -p baton-protocol --test vectors` writes them anew; then run it again without. To add a frame, add an example of it to
 //! [`frames::examples`] and say its fields in [`fields::of`]; a frame without one fails. What the files say is checked a second
 //! time by `tests/vectors/check.py`, which knows docs/protocol.md and not this code.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,11 +1,14 @@
 //! `numbers.json`: every number that has a name, and the limits of the wire.
 
+use std::time::Duration;
+
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
     FIRST_SKIPPABLE, GoAwayReason, Intent, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS,
     MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, TYPES,
 };
+use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
 use baton_protocol::ticket::MAX_GROUP;
 use baton_protocol::{ALPN, ALPN_END_TO_END, HELLO_TIMEOUT, datagram};
@@ -53,10 +56,16 @@ fn the_numbers_are_these() {
                 "routes": limits.routes,
                 "watches": limits.watches,
                 "senders": limits.senders,
-                "hello_timeout_ms": u64::try_from(HELLO_TIMEOUT.as_millis()).unwrap(),
+                "hello_timeout_ms": milliseconds(HELLO_TIMEOUT),
+                "keep_alive_ms": milliseconds(KEEP_ALIVE),
+                "idle_ms": milliseconds(IDLE_TIMEOUT),
             },
         }),
     );
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap()
 }
 
 /// The names of docs/protocol.md, section 9.
