@@ -7,7 +7,7 @@ CHECK := $(CARGO) run --quiet --package baton-check --
 CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full show fmt lint unit cluster-up cluster-down cluster-status cluster-env clean tools
+.PHONY: help demo test test-full show fmt fuzz lint unit cluster-up cluster-down cluster-status cluster-env clean tools
 
 help: ## List the verbs
 	@sed -n 's/\$$\$$/$$/; s/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,9 @@ test-full: tools ## Every target; up to two hours
 
 show: tools ## One target with its figures: make show T=NAME (without T: list them)
 	@$(CHECK) show $(T)
+
+fuzz: tools ## An hour of fuzzing for whatever strangers may send, six in all on two cores
+	@$(CHECK) show fuzz-long
 
 fmt: ## Format all code
 	@$(CARGO) fmt

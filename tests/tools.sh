@@ -1,8 +1,9 @@
 #!/bin/sh
-# Checks what must be there before anything can be built: Rust, Go, a C compiler.
+# Checks what must be there before anything can be built: Rust, Go, a C and a C++ compiler, Python.
 #
-# The minimum versions are read where the compilers themselves read them. System packages that the
-# tests need are the cluster tool's business; a C compiler is needed to build that tool.
+# The minimum versions are read where the compilers themselves read them. System packages that the test
+# cluster needs are the cluster tool's business; a C compiler is needed to build that tool, a C++ compiler to build the
+# fuzzer, and Python for the second opinion on the test vectors.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -35,13 +36,16 @@ go_found=$(GOTOOLCHAIN=local go env GOVERSION | sed 's/^go//')
 at_least "$go_found" "$go_required" ||
     fail "Go $go_found is too old: $go_required or newer is needed to build Kubernetes"
 
-if ! command -v cc >/dev/null; then
-    packages="gcc libc6-dev"
+packages=
+command -v cc >/dev/null || packages="gcc libc6-dev"
+command -v c++ >/dev/null || packages="$packages g++"
+command -v python3 >/dev/null || packages="$packages python3"
+if [ -n "$packages" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing $packages" >&2
+        echo "installing" $packages >&2
         apt-get update -q >/dev/null
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages >/dev/null
     else
-        fail "a C compiler is missing: apt-get install $packages"
+        fail "compilers or Python are missing: apt-get install" $packages
     fi
 fi

@@ -7,7 +7,7 @@
 //! 2, 8 bytes, zeros                ECHO_REPLY, padded by clients to as much as fits
 //! ```
 //!
-//! Aliases below [`FIRST_ALIAS`] are reserved for such purposes.
+//! Aliases below [`FIRST_ALIAS`] are reserved for such purposes; no route has one above [`LAST_ALIAS`].
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -86,8 +86,8 @@ impl Datagram {
             }
             ECHO => Ok(Self::Echo { nonce: split(&rest)?.0 }),
             ECHO_REPLY => Ok(Self::EchoReply { nonce: split(&rest)?.0 }),
-            alias if alias < FIRST_ALIAS => Err(DatagramError::Reserved(alias)),
-            alias => Ok(Self::Aliased { alias, payload: rest }),
+            FIRST_ALIAS..=LAST_ALIAS => Ok(Self::Aliased { alias, payload: rest }),
+            alias => Err(DatagramError::Reserved(alias)),
         }
     }
 }
@@ -161,6 +161,7 @@ mod tests {
         check(&[1, 1, 2], DatagramError::Short);
         check(&[3], DatagramError::Reserved(3));
         check(&[15, 0, 0], DatagramError::Reserved(15));
+        check(&[0xc0, 0, 0, 0, 0x40, 0, 0, 0, 7], DatagramError::Reserved(1 << 30));
     }
 
     proptest! {

@@ -416,4 +416,28 @@ mod tests {
         let refused = gate().admit(&resume, NOW).unwrap_err();
         assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
     }
+
+    /// The tokens of docs/protocol.md's test vectors, with what is said to each there.
+    #[test]
+    fn the_tokens_of_the_vectors_are_judged_as_they_say() {
+        let vectors = include_str!("../../protocol/vectors/tokens.json");
+        let vectors: Value = serde_json::from_str(vectors).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let keys = TokenKeys::from_secrets(&[text(&vectors["secret"]).as_bytes()]);
+        let gate = Gate::new(Mode::Token(keys), text(&vectors["audience"]), vec![]);
+        let judge = |vector: &Value| {
+            let peer = text(&vectors["peer"]).parse().unwrap();
+            gate.admit(&Hello { peer, ..hello(text(&vector["token"]).into()) }, NOW)
+        };
+        for vector in vectors["admitted"].as_array().unwrap() {
+            let ends = vector["session_ends"].as_u64().unwrap();
+            let admitted = admission(&text(&vector["group"]), ends);
+            assert_eq!(judge(vector), Ok(admitted), "{}", vector["what"]);
+        }
+        for vector in vectors["refused"].as_array().unwrap() {
+            let refused = judge(vector).expect_err("a refusal");
+            let wanted = (vector["refused"].as_str().unwrap(), Retry::Never);
+            assert_eq!((refused.code.name(), refused.retry), wanted, "{}", vector["what"]);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Relay`]: a running relay. [`Config`] is what it needs.
 //! - [`drain`]: the shutdown state; the part that everything else exists for.
+//! - [`greeting`]: what strangers say first.
 //! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
 //! - `directory`: who is where, behind the one lock.
 //! - `session`: the life of one session; `mesh`: the links to other relays of the pool.
@@ -14,6 +15,7 @@ mod directory;
 pub mod drain;
 mod egress;
 mod epoch;
+pub mod greeting;
 pub mod keys;
 mod mesh;
 pub mod metrics;
@@ -25,6 +27,13 @@ mod socket;
 pub mod status;
 pub mod transport;
 mod version;
+
+/// What relays of a pool tell each other: for the fuzzer, and no interface for anyone else.
+#[doc(hidden)]
+pub mod mesh_wire {
+    pub use crate::mesh::forward::Forward;
+    pub use crate::mesh::frame::{MeshDecoder, MeshFrame};
+}
 
 pub use admin::AdminError;
 pub use mesh::IdentityError;

@@ -1,6 +1,7 @@
+//! What the bytes of each frame are is in `protocol/vectors/frames.json`, which `protocol/tests/vectors` compares.
+
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -262,97 +263,4 @@ fn a_refusal_is_cut_between_letters() {
         decode(&bytes),
         Ok(vec![Frame::Refused(Refused { message: "ä".repeat(128), ..refused })])
     );
-}
-
-/// The bytes of each frame, once and for all: a change here is a change of the protocol.
-#[test]
-fn the_bytes_are_these() {
-    let peer = PeerId::from_bytes(std::array::from_fn(|i| i as u8));
-    let ticket = Bytes::from_static(b"ticket");
-    let p = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-    let check = |frame: Frame, hex: &str| {
-        let hex = hex.replace(' ', "");
-        assert_eq!(HEXLOWER.encode(&frame.encode()), hex, "{}", frame.name());
-        assert_eq!(decode(&HEXLOWER.decode(hex.as_bytes()).unwrap()), Ok(vec![frame]));
-    };
-    check(
-        Frame::Hello(Box::new(Hello {
-            intent: Intent::Resume,
-            peer,
-            instance: Instance::from_bytes([0xaa; 16]),
-            capabilities: 0,
-            token: Bytes::from_static(b"tok"),
-            ticket: ticket.clone(),
-            signature: [0xbb; 64],
-        })),
-        &format!(
-            "01 407d 02 {p} {} 00 03746f6b 067469636b6574 {}",
-            "aa".repeat(16),
-            "bb".repeat(64)
-        ),
-    );
-    check(
-        Frame::Welcome(Box::new(Welcome {
-            session: SessionId::from_u64(7),
-            relay: RelayId::from_u32(0xdead_beef),
-            epoch: 3,
-            stamp: Stamp::from_u64(9),
-            observed: "192.0.2.1:4443".parse().unwrap(),
-            max_datagram: 1200,
-            max_routes: 256,
-            max_watches: 1024,
-            idle: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(12),
-            ticket: ticket.clone(),
-            route_ids: vec![[0x11; 17]],
-        })),
-        &format!(
-            "02 4044 0000000000000007 deadbeef 00000003 0000000000000009 04c0000201115b 44b0 4100 4400 8000ea60 6ee0 \
-             067469636b6574 01{}",
-            "11".repeat(17)
-        ),
-    );
-    check(
-        Frame::Refused(Refused {
-            code: RefusalCode::Draining,
-            retry: Retry::After(Duration::from_millis(5)),
-            message: "x".into(),
-        }),
-        "03 05 06 01 05 0178",
-    );
-    check(Frame::Open { alias: 16, peer }, &format!("04 21 10 {p}"));
-    check(Frame::Opened { alias: 16 }, "05 01 10");
-    check(Frame::Shut { alias: 64 }, "06 02 4040");
-    check(Frame::Sender { alias: 16, peer }, &format!("07 21 10 {p}"));
-    check(Frame::SenderOk { alias: 16 }, "08 01 10");
-    check(Frame::Notice { alias: 16, code: NoticeCode::Offline }, "09 02 10 01");
-    check(Frame::Watch { peer }, &format!("0a 20 {p}"));
-    check(Frame::Unwatch { peer }, &format!("0b 20 {p}"));
-    check(
-        Frame::Presence { sequence: 1, peer, state: PeerState::Online },
-        &format!("0c 22 01 {p} 01"),
-    );
-    check(Frame::Resync, "0d 00");
-    check(
-        Frame::GoAway(Box::new(GoAway {
-            sequence: 1,
-            reason: GoAwayReason::ScaleDown,
-            deadline: Duration::from_secs(60),
-            reconnect_after: Duration::from_millis(100),
-            route_ids: vec![],
-            ticket: ticket.clone(),
-        })),
-        "10 10 01 01 8000ea60 4064 00 067469636b6574",
-    );
-    check(Frame::GoAwayAck { sequence: 1 }, "11 01 01");
-    check(Frame::GoAwayCancel { sequence: 1 }, "12 01 01");
-    check(Frame::Active, "13 00");
-    check(Frame::ActiveOk { stamp: Stamp::from_u64(9) }, "14 08 0000000000000009");
-    check(
-        Frame::Moved { stamp: Stamp::from_u64(9), relay: RelayId::from_u32(1) },
-        "15 0c 0000000000000009 00000001",
-    );
-    check(Frame::MovedOk, "16 00");
-    check(Frame::Reclaim { ticket }, "17 07 067469636b6574");
-    check(Frame::RouteRefreshed { peer }, &format!("18 20 {p}"));
 }

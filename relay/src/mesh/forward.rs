@@ -20,16 +20,23 @@ const MAX_HOPS: u8 = 3;
 
 /// A forwarded datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Forward {
-    destination: PeerPrefix,
-    sender: PeerId,
-    stamp: Stamp,
-    hops: u8,
-    payload: Bytes,
+pub struct Forward {
+    /// For whom: the first half of its id.
+    pub destination: PeerPrefix,
+    /// From whom.
+    pub sender: PeerId,
+    /// Of the destination's attachment, as the sending relay believed.
+    pub stamp: Stamp,
+    /// How often it was passed on.
+    pub hops: u8,
+    /// The peers' own.
+    pub payload: Bytes,
 }
 
 impl Forward {
-    fn decode(bytes: &Bytes) -> Option<Self> {
+    /// Reads one; `None` if it ends within its header.
+    #[must_use]
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
         let (destination, rest) = bytes.split_first_chunk::<{ PeerPrefix::LENGTH }>()?;
         let (sender, rest) = rest.split_first_chunk::<{ PeerId::LENGTH }>()?;
         let (stamp, rest) = rest.split_first_chunk::<8>()?;
@@ -42,6 +49,28 @@ impl Forward {
             payload: bytes.slice(HEADER..),
         })
     }
+
+    /// The datagram on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(self.destination, self.sender, self.stamp, self.hops, &self.payload)
+    }
+}
+
+fn encode(
+    destination: PeerPrefix,
+    sender: PeerId,
+    stamp: Stamp,
+    hops: u8,
+    payload: &[u8],
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(HEADER + payload.len());
+    out.put_slice(destination.as_bytes());
+    out.put_slice(sender.as_bytes());
+    out.put_u64(stamp.as_u64());
+    out.put_u8(hops);
+    out.put_slice(payload);
+    out.freeze()
 }
 
 impl Sibling {
@@ -55,13 +84,8 @@ impl Sibling {
         payload: &[u8],
         metrics: &Metrics,
     ) {
-        let mut out = BytesMut::with_capacity(HEADER + payload.len());
-        out.put_slice(destination.as_bytes());
-        out.put_slice(sender.as_bytes());
-        out.put_u64(stamp.as_u64());
-        out.put_u8(hops);
-        out.put_slice(payload);
-        metrics.dropped(Dropped::QueueFull, self.egress.push(out.freeze(), Some(payload.len())));
+        let datagram = encode(destination, sender, stamp, hops, payload);
+        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
     }
 }
 

@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 
 /// One message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum MeshFrame {
+pub enum MeshFrame {
     /// The first in both directions.
     Greeting {
         /// Who speaks.
@@ -62,12 +62,14 @@ pub(crate) enum MeshFrame {
 
 impl MeshFrame {
     /// Whether it is counted by [`MeshFrame::Heard`].
-    pub(crate) const fn is_acknowledged(&self) -> bool {
+    #[must_use]
+    pub const fn is_acknowledged(&self) -> bool {
         matches!(self, Self::Announce { .. } | Self::Withdraw { .. })
     }
 
     /// The frame as it goes on the wire.
-    pub(crate) fn encode(&self) -> Bytes {
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
         let mut body = BytesMut::new();
         let number = self.write(&mut body);
         let mut out = BytesMut::with_capacity(body.len() + 4);
@@ -154,7 +156,7 @@ impl MeshFrame {
 
 /// Cuts frames out of a link's stream.
 #[derive(Debug)]
-pub(crate) struct MeshDecoder {
+pub struct MeshDecoder {
     cutter: Cutter,
 }
 
@@ -165,12 +167,13 @@ impl Default for MeshDecoder {
 }
 
 impl MeshDecoder {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Takes bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.cutter.push(bytes);
     }
 
     /// The next whole frame, if there is one.
-    pub(crate) fn next_frame(&mut self) -> Result<Option<MeshFrame>, WireError> {
+    pub fn next_frame(&mut self) -> Result<Option<MeshFrame>, WireError> {
         let too_long = |_| WireError::Value { field: "length" };
         while let Some((number, body)) = self.cutter.cut().map_err(too_long)? {
             if let Some(frame) = MeshFrame::read(number, Reader::new(body))? {

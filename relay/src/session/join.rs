@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{
-    Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry, Welcome,
-};
-use baton_protocol::hello::{self, EXPORTER_LABEL, EXPORTER_LENGTH};
+use baton_protocol::frame::{Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome};
+use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH};
 use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
@@ -16,8 +14,9 @@ use tracing::info;
 use super::handle::{Handle, Inbox, Who};
 use super::registration::Registration;
 use super::{Shared, close};
-use crate::auth::{self, Admission};
+use crate::auth::Admission;
 use crate::directory::unix_ms;
+use crate::greeting::{Greeting, GreetingError};
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
@@ -57,12 +56,9 @@ pub(super) enum JoinError {
     /// Its control stream cannot be written.
     #[error("the control stream cannot be written")]
     Write(#[from] WriteError),
-    /// It says something that cannot be read.
-    #[error("it does not speak the protocol")]
-    Frame(#[from] FrameError),
     /// It says something else than HELLO.
-    #[error("the first frame is {0} instead of HELLO")]
-    NotHello(&'static str),
+    #[error(transparent)]
+    Greeting(#[from] GreetingError),
     /// The TLS connection exports no keying material.
     #[error("the connection exports no keying material")]
     Exporter,
@@ -83,7 +79,7 @@ impl JoinError {
     pub(super) fn result(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",
-            Self::Frame(_) | Self::NotHello(_) => "violation",
+            Self::Greeting(_) => "violation",
             _ => "failed",
         }
     }
@@ -96,7 +92,7 @@ impl JoinError {
                 let _ = tokio::time::timeout(REFUSAL_LINGER, stream.stopped()).await;
                 CloseCode::Refused
             }
-            Self::Frame(_) | Self::NotHello(_) => CloseCode::ProtocolViolation,
+            Self::Greeting(_) => CloseCode::ProtocolViolation,
             _ => CloseCode::Internal,
         };
         close(connection, code);
@@ -109,13 +105,14 @@ pub(super) async fn join(
     connection: &Connection,
 ) -> Result<Joined, JoinError> {
     let (send, mut receive) = connection.accept_bi().await?;
-    let mut decoder = Decoder::new();
-    let hello = read_hello(&mut receive, &mut decoder).await?;
-    let admission = match judge(shared, connection, &hello)? {
+    let mut greeting = Greeting::default();
+    let hello = read_hello(&mut receive, &mut greeting).await?;
+    let judged = shared.gate.judge(&hello, unix_ms() / 1000, |context| export(connection, context));
+    let admission = match judged? {
         Ok(admission) => admission,
         Err(refused) => return Err(refuse(send, refused, hello.intent).await),
     };
-    decoder.authenticated();
+    let decoder = greeting.authenticated();
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
     let handle = Arc::new(handle);
     let welcome = Frame::Welcome(Box::new(welcome(shared, &handle, &hello, &admission)));
@@ -136,37 +133,22 @@ pub(super) async fn join(
     Ok(Joined { registration, welcome, inbox, hello, admission, send, receive, decoder })
 }
 
-async fn read_hello(receive: &mut RecvStream, decoder: &mut Decoder) -> Result<Hello, JoinError> {
+async fn read_hello(receive: &mut RecvStream, greeting: &mut Greeting) -> Result<Hello, JoinError> {
     loop {
-        match decoder.next_frame()? {
-            Some(Frame::Hello(hello)) => return Ok(*hello),
-            Some(other) => return Err(JoinError::NotHello(other.name())),
-            None => {}
+        if let Some(hello) = greeting.hello()? {
+            return Ok(hello);
         }
         let chunk = receive.read_chunk(READ, true).await?.ok_or(JoinError::Ended)?;
-        decoder.push(&chunk.bytes);
+        greeting.push(&chunk.bytes);
     }
 }
 
-/// The outer error is the connection's; the inner one is the client's.
-fn judge(
-    shared: &Shared,
-    connection: &Connection,
-    hello: &Hello,
-) -> Result<Result<Admission, Refused>, JoinError> {
-    let admission = match shared.gate.admit(hello, unix_ms() / 1000) {
-        Ok(admission) => admission,
-        Err(refused) => return Ok(Err(refused)),
-    };
+fn export(connection: &Connection, context: &[u8]) -> Result<[u8; EXPORTER_LENGTH], JoinError> {
     let mut exported = [0; EXPORTER_LENGTH];
-    let context = hello::exporter_context(hello);
     connection
-        .export_keying_material(&mut exported, EXPORTER_LABEL, &context)
+        .export_keying_material(&mut exported, EXPORTER_LABEL, context)
         .map_err(|_| JoinError::Exporter)?;
-    Ok(match hello::verify(hello, &exported) {
-        Ok(()) => Ok(admission),
-        Err(_) => Err(auth::bad_signature(&hello.peer)),
-    })
+    Ok(exported)
 }
 
 async fn refuse(mut stream: SendStream, refused: Refused, intent: Intent) -> JoinError {

@@ -35,6 +35,8 @@ enum Kind {
     Steps(&'static [&'static [&'static str]]),
     /// Cargo tests that need nothing else.
     Tests(CargoTest),
+    /// The same, but of so many hours that they are run by their own name only.
+    Asked(CargoTest),
     /// Cargo tests that own the machine's cluster.
     OwnCluster(CargoTest),
     /// Cargo tests on a cluster, in each proxy mode where all of it is run.
@@ -43,6 +45,10 @@ enum Kind {
     Fresh,
 }
 
+/// The whole workspace, so that dependencies have the features that other tests built them with.
+const FUZZ: CargoTest =
+    CargoTest { package: None, features: Some("baton-fuzz/fuzzer"), tests: &[], threads: Some(2) };
+
 const MINUTE: u64 = 60;
 
 const fn minutes(count: u64) -> Duration {
@@ -50,7 +56,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 14] = [
+pub(crate) const TARGETS: [Target; 16] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -93,6 +99,22 @@ pub(crate) const TARGETS: [Target; 14] = [
             tests: &["fleet"],
             threads: Some(1),
         }),
+    },
+    Target {
+        name: "fuzz",
+        tier: "fuzz",
+        about: "whatever strangers may send, under a guided fuzzer for 20 s each",
+        in_test: true,
+        limit: minutes(20),
+        kind: Kind::Tests(CargoTest { tests: &["fuzz"], ..FUZZ }),
+    },
+    Target {
+        name: "fuzz-long",
+        tier: "fuzz",
+        about: "the same for an hour each",
+        in_test: false,
+        limit: minutes(7 * 60),
+        kind: Kind::Asked(CargoTest { tests: &["fuzz_long"], ..FUZZ }),
     },
     Target {
         name: "chart",
@@ -235,6 +257,11 @@ pub(crate) const TARGETS: [Target; 14] = [
 ];
 
 impl Target {
+    /// Whether `make test-full` has it.
+    pub(crate) const fn in_full(&self) -> bool {
+        !matches!(self.kind, Kind::Asked(_))
+    }
+
     /// Runs the target, and adds what came of it to the report.
     pub(crate) fn run(&self, extent: Extent, report: &mut Report) {
         match self.kind {
@@ -249,7 +276,7 @@ impl Target {
                     Ok(outcome)
                 });
             }
-            Kind::Tests(tests) => {
+            Kind::Tests(tests) | Kind::Asked(tests) => {
                 self.report(report, self.tier, || tests.run(Deadline::after(self.limit)));
             }
             Kind::OwnCluster(tests) => {
@@ -306,8 +333,13 @@ impl Target {
 /// Prints the targets.
 #[expect(clippy::print_stdout, reason = "asked for")]
 pub(crate) fn list() {
-    for Target { name, tier, about, in_test, .. } in TARGETS {
-        let full = if in_test { "" } else { " (not in `make test`)" };
+    for target in TARGETS {
+        let Target { name, tier, about, in_test, .. } = target;
+        let full = match (in_test, target.in_full()) {
+            (true, _) => "",
+            (false, true) => " (not in `make test`)",
+            (false, false) => " (only by its name)",
+        };
         println!("{name:18} {tier:8} {about}{full}");
     }
 }

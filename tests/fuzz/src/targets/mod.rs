@@ -1,0 +1,19 @@
+//! The targets, by what they read.
+
+pub(crate) mod datagrams;
+pub(crate) mod files;
+pub(crate) mod frames;
+pub(crate) mod hello;
+pub(crate) mod mesh;
+pub(crate) mod session;
+
+/// Takes the first byte of an input for a choice, and leaves the rest.
+fn choice(data: &[u8]) -> Option<(u8, &[u8])> {
+    data.split_first().map(|(first, rest)| (*first, rest))
+}
+
+/// Cuts bytes into pieces as a network might: in one, or in many of a size that the input chooses.
+fn pieces(choice: u8, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let size = if choice == 0 { bytes.len() } else { usize::from(choice) };
+    bytes.chunks(size.max(1))
+}
