@@ -50,7 +50,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 15] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -208,6 +208,32 @@ pub(crate) const TARGETS: [Target; 13] = [
             package: Some("baton-tests"),
             features: Some("real-cluster"),
             tests: &["revert"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "kills",
+        tier: "cluster",
+        about: "operator and relays are killed under live streams, and nothing is lost",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["kills"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "rebind",
+        tier: "cluster",
+        about: "a client's NAT rebinds twenty times, and its session stays",
+        in_test: false,
+        limit: minutes(30),
+        kind: Kind::OnCluster(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("real-cluster"),
+            tests: &["rebind"],
             threads: Some(1),
         }),
     },
