@@ -160,12 +160,14 @@ async fn rollout_with_a_kill(
         let rollout = async {
             let floor = pool.watch_floor();
             floor.started().await;
+            let began = Instant::now();
             let generation = pool.set_image(new).await;
             let killed = kill(&Rollout { pool: &pool, new }, process).await;
             let dead = Instant::now();
             killed.replaced(&operators).await;
             let away = dead.elapsed();
             let done = pool.rolled_out(generation, ROLLOUT).await;
+            namespace.figure("the rollout took, s", began.elapsed().as_secs());
             (done, floor.stop(), away)
         };
         let (talked, (done, seen, away)) = talk(pairs, Offered::default(), MARGIN, rollout).await;
