@@ -23,6 +23,7 @@ pub mod program;
 mod relay;
 pub mod seeds;
 mod session;
+mod siblings;
 mod socket;
 pub mod status;
 pub mod transport;

@@ -12,6 +12,7 @@ use crate::config::Flags;
 use crate::drain::{Flag, Reason};
 use crate::relay::Relay;
 use crate::seeds::Seeds;
+use crate::siblings::Siblings;
 
 /// How often the files of the pod's annotations are read.
 const LOOK: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let relay = Relay::start(flags.config()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut files = Files::new(&flags);
+    let mut files = Files::new(&flags).await;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -81,11 +82,12 @@ fn leave_message(path: &Path, relay: &Relay) {
     }
 }
 
-/// The files of the pod's annotations.
+/// The files of the pod's annotations, and what this process leaves to the next.
 #[derive(Debug)]
 struct Files {
     drain: Followed,
     seeds: Followed,
+    siblings: Siblings,
 }
 
 #[derive(Debug)]
@@ -95,9 +97,13 @@ struct Followed {
 }
 
 impl Files {
-    fn new(flags: &Flags) -> Self {
+    async fn new(flags: &Flags) -> Self {
         let followed = |path: &Path| Followed { path: path.into(), last: None };
-        Self { drain: followed(&flags.drain_file), seeds: followed(&flags.seeds_file) }
+        Self {
+            drain: followed(&flags.drain_file),
+            seeds: followed(&flags.seeds_file),
+            siblings: Siblings::read(&flags.state).await,
+        }
     }
 
     async fn follow(&mut self, relay: &Relay) {
@@ -115,10 +121,14 @@ impl Files {
         }
         if let Some(content) = self.seeds.changed().await {
             match Seeds::parse(&content) {
-                Ok(Some(seeds)) => relay.set_seeds(seeds),
+                Ok(Some(seeds)) => relay.set_seeds(self.siblings.or(seeds)),
                 Ok(None) => {}
                 Err(error) => error!(path = %self.seeds.path.display(), %error, "no seeds"),
             }
+        }
+        // Before it has joined the mesh it knows less than the process before it did.
+        if relay.is_ready() {
+            self.siblings.keep(relay.siblings()).await;
         }
     }
 }

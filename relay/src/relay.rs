@@ -215,6 +215,18 @@ impl Relay {
         self.reporter.metrics.render()
     }
 
+    /// Whether it is part of the mesh.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.reporter.ready.borrow()
+    }
+
+    /// Where the siblings that it is linked to listen.
+    #[must_use]
+    pub fn siblings(&self) -> Vec<SocketAddr> {
+        self.directory.sibling_addresses()
+    }
+
     /// Waits until it is part of the mesh.
     pub async fn ready(&self) {
         let mut ready = self.reporter.ready.clone();

@@ -24,7 +24,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 
 use self::look::{Look, LookError};
-use self::watches::Watches;
+use self::watches::{Seen, Watches};
 use crate::admin::Pending;
 use crate::apply::{Applier, ApplyError};
 use crate::clock;
@@ -66,6 +66,7 @@ pub enum TurnError {
 struct Context {
     client: Client,
     watches: Watches,
+    seen: Seen,
     recorder: Recorder,
     metrics: Metrics,
     /// By the pools' UIDs.
@@ -82,16 +83,17 @@ pub async fn run(
 ) {
     let (watches, controller) = watches::start(&client, namespace.as_deref());
     pending.begin();
+    let seen = watches.seen();
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), Reporter::from("baton-operator")),
         client,
         watches,
+        seen: seen.clone(),
         metrics,
         memories: Mutex::default(),
     });
-    let seen = context.clone();
     let ready = async move {
-        seen.watches.seen().await;
+        seen.await;
         pending.end();
     };
     // kube's controller waits for its pools before it takes notice of a shutdown. As long as it does, no turn is under way.
@@ -158,7 +160,7 @@ fn after_failure(object: Arc<RelayPool>, error: &TurnError, context: Arc<Context
 
 impl Context {
     async fn turn(&self, object: &RelayPool, memory: &mut Memory) -> Result<Next, TurnError> {
-        self.watches.seen().await;
+        self.seen.clone().await;
         let look = Look { client: &self.client, watches: &self.watches };
         let snapshot = look.cached(object, memory).await?;
         let first = plan(&snapshot);

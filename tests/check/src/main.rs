@@ -54,11 +54,10 @@ fn main() -> ExitCode {
 /// Did everything pass?
 fn run(verb: Verb) -> anyhow::Result<bool> {
     std::env::set_current_dir(workspace())?;
+    let all_of = |extent| TARGETS.iter().filter(move |target| target.is_in(extent)).collect();
     let (targets, extent): (Vec<&Target>, Extent) = match verb {
-        Verb::Test => (TARGETS.iter().filter(|target| target.in_test).collect(), Extent::Test),
-        Verb::TestFull => {
-            (TARGETS.iter().filter(|target| target.in_full()).collect(), Extent::Full)
-        }
+        Verb::Test => (all_of(Extent::Test), Extent::Test),
+        Verb::TestFull => (all_of(Extent::Full), Extent::Full),
         Verb::Show { target: None } => {
             targets::list();
             return Ok(true);
@@ -68,7 +67,7 @@ fn run(verb: Verb) -> anyhow::Result<bool> {
             let known = || TARGETS.map(|target| target.name).join(", ");
             let target =
                 target.with_context(|| format!("no target `{name}`; there are {}", known()))?;
-            (vec![target], Extent::Full)
+            (vec![target], Extent::Named)
         }
     };
     let mut report = Report::default();

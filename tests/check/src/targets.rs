@@ -8,12 +8,14 @@ use crate::fresh;
 use crate::report::{Outcome, Report};
 
 /// How much of a target runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Extent {
     /// What fits the budget of a change: one proxy mode.
     Test,
     /// All of it.
     Full,
+    /// What takes so long that only its own name runs it, whole.
+    Named,
 }
 
 /// A named group of checks.
@@ -22,7 +24,8 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     tier: &'static str,
     about: &'static str,
-    pub(crate) in_test: bool,
+    /// It is part of this, and of all that is more.
+    from: Extent,
     /// Longer than this, all its commands and proxy modes together, and it is ended and counts as
     /// failed. Building Kubernetes is not in it: see `cluster::prepare`.
     limit: Duration,
@@ -35,19 +38,29 @@ enum Kind {
     Steps(&'static [&'static [&'static str]]),
     /// Cargo tests that need nothing else.
     Tests(CargoTest),
-    /// The same, but of so many hours that they are run by their own name only.
-    Asked(CargoTest),
     /// Cargo tests that own the machine's cluster.
     OwnCluster(CargoTest),
     /// Cargo tests on a cluster, in each proxy mode where all of it is run.
     OnCluster(CargoTest),
-    /// A new clone with nothing around it.
-    Fresh,
+    /// Cargo tests on a cluster for which one proxy mode is as good as another.
+    InOneMode(CargoTest),
+    /// What a new user does in a new clone with nothing around it.
+    Fresh(&'static [fresh::Step]),
 }
 
 /// The whole workspace, so that dependencies have the features that other tests built them with.
 const FUZZ: CargoTest =
     CargoTest { package: None, features: Some("baton-fuzz/fuzzer"), tests: &[], threads: Some(2) };
+
+/// Tests of a pool on a cluster, which it has for itself.
+const fn pool_test(tests: &'static [&'static str]) -> CargoTest {
+    CargoTest {
+        package: Some("baton-tests"),
+        features: Some("real-cluster"),
+        tests,
+        threads: Some(1),
+    }
+}
 
 const MINUTE: u64 = 60;
 
@@ -56,12 +69,12 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 16] = [
+pub(crate) const TARGETS: [Target; 19] = [
     Target {
         name: "lint",
         tier: "lint",
         about: "formatting and lints of all code",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(15),
         kind: Kind::Steps(&[
             &["cargo", "fmt", "--check"],
@@ -83,7 +96,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "unit",
         tier: "unit",
         about: "the tests that need nothing but this checkout",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(15),
         kind: Kind::Tests(CargoTest { package: None, features: None, tests: &[], threads: None }),
     },
@@ -91,7 +104,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "fleet",
         tier: "fleet",
         about: "real relays and clients on loopback: every relay is replaced under live streams",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(10),
         kind: Kind::Tests(CargoTest {
             package: Some("baton-tests"),
@@ -104,7 +117,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "fuzz",
         tier: "fuzz",
         about: "whatever strangers may send, under a guided fuzzer for 20 s each",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(20),
         kind: Kind::Tests(CargoTest { tests: &["fuzz"], ..FUZZ }),
     },
@@ -112,15 +125,15 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "fuzz-long",
         tier: "fuzz",
         about: "the same for an hour each",
-        in_test: false,
+        from: Extent::Named,
         limit: minutes(7 * 60),
-        kind: Kind::Asked(CargoTest { tests: &["fuzz_long"], ..FUZZ }),
+        kind: Kind::Tests(CargoTest { tests: &["fuzz_long"], ..FUZZ }),
     },
     Target {
         name: "chart",
         tier: "chart",
         about: "the Helm chart, rendered by the real helm",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(15),
         kind: Kind::Tests(CargoTest {
             package: Some("baton-tests"),
@@ -133,7 +146,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "images",
         tier: "images",
         about: "images are the same bytes from two checkouts, and other tools read them",
-        in_test: false,
+        from: Extent::Full,
         limit: minutes(15),
         kind: Kind::Tests(CargoTest {
             package: Some("baton-image"),
@@ -146,7 +159,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "lifecycle",
         tier: "cluster",
         about: "a cluster comes up, goes down, is killed, and leaves nothing",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(10),
         kind: Kind::OwnCluster(CargoTest {
             package: Some("baton-cluster"),
@@ -159,7 +172,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "wrong-use",
         tier: "cluster",
         about: "a wrong use gives one clear line and a failure",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(5),
         kind: Kind::OwnCluster(CargoTest {
             package: Some("baton-cluster"),
@@ -172,7 +185,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "cluster",
         tier: "cluster",
         about: "kubectl, load balancer, outside machines and faults of the cluster",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(10),
         kind: Kind::OnCluster(CargoTest {
             package: Some("baton-tests"),
@@ -185,7 +198,7 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "kubernetes-facts",
         tier: "cluster",
         about: "what the design takes for granted about Kubernetes, measured",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(10),
         kind: Kind::OnCluster(CargoTest {
             package: Some("baton-tests"),
@@ -198,68 +211,72 @@ pub(crate) const TARGETS: [Target; 16] = [
         name: "upgrade",
         tier: "cluster",
         about: "a pool on Kubernetes is upgraded under live streams, and nothing is lost",
-        in_test: true,
+        from: Extent::Test,
         limit: minutes(30),
-        kind: Kind::OnCluster(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("real-cluster"),
-            tests: &["upgrade"],
-            threads: Some(1),
-        }),
+        kind: Kind::OnCluster(pool_test(&["upgrade"])),
     },
     Target {
         name: "upgrade-lossy",
         tier: "cluster",
         about: "the same at 50 ms and one percent loss on each client's link",
-        in_test: false,
+        from: Extent::Full,
         limit: minutes(30),
-        kind: Kind::OnCluster(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("real-cluster"),
-            tests: &["upgrade_lossy"],
-            threads: Some(1),
-        }),
+        kind: Kind::InOneMode(pool_test(&["upgrade_lossy"])),
     },
     Target {
         name: "revert",
         tier: "cluster",
         about: "an upgrade is taken back in the middle, and made again",
-        in_test: false,
+        from: Extent::Full,
         limit: minutes(30),
-        kind: Kind::OnCluster(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("real-cluster"),
-            tests: &["revert"],
-            threads: Some(1),
-        }),
+        kind: Kind::InOneMode(pool_test(&["revert"])),
     },
     Target {
         name: "pool",
         tier: "cluster",
         about: "a pool in its owner's hands: scaled, given bad images, deleted; bad pools are refused",
-        in_test: false,
+        from: Extent::Full,
         limit: minutes(30),
-        kind: Kind::OnCluster(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("real-cluster"),
-            tests: &["pool"],
-            threads: Some(1),
-        }),
+        kind: Kind::InOneMode(pool_test(&["pool"])),
+    },
+    Target {
+        name: "kills",
+        tier: "cluster",
+        about: "operator and relays are killed under live streams, and nothing is lost",
+        from: Extent::Full,
+        limit: minutes(30),
+        kind: Kind::InOneMode(pool_test(&["kills"])),
+    },
+    Target {
+        name: "rebind",
+        tier: "cluster",
+        about: "a client's NAT rebinds twenty times, and its session stays",
+        from: Extent::Full,
+        limit: minutes(30),
+        kind: Kind::OnCluster(pool_test(&["rebind"])),
     },
     Target {
         name: "fresh",
         tier: "fresh",
-        about: "`make demo` three times and `make test`, in a new clone with empty caches",
-        in_test: false,
-        limit: minutes(75),
-        kind: Kind::Fresh,
+        about: "`make demo` three times, in a new clone with empty caches",
+        from: Extent::Full,
+        limit: minutes(40),
+        kind: Kind::Fresh(fresh::DEMO),
+    },
+    Target {
+        name: "fresh-test",
+        tier: "fresh",
+        about: "`make test` twice, in a new clone with empty caches",
+        from: Extent::Named,
+        limit: minutes(70),
+        kind: Kind::Fresh(fresh::TEST),
     },
 ];
 
 impl Target {
-    /// Whether `make test-full` has it.
-    pub(crate) const fn in_full(&self) -> bool {
-        !matches!(self.kind, Kind::Asked(_))
+    /// Is it part of this?
+    pub(crate) fn is_in(&self, extent: Extent) -> bool {
+        self.from <= extent
     }
 
     /// Runs the target, and adds what came of it to the report.
@@ -276,7 +293,7 @@ impl Target {
                     Ok(outcome)
                 });
             }
-            Kind::Tests(tests) | Kind::Asked(tests) => {
+            Kind::Tests(tests) => {
                 self.report(report, self.tier, || tests.run(Deadline::after(self.limit)));
             }
             Kind::OwnCluster(tests) => {
@@ -288,12 +305,13 @@ impl Target {
                     }
                 });
             }
-            Kind::OnCluster(tests) => {
+            Kind::OnCluster(tests) | Kind::InOneMode(tests) => {
+                let any = matches!(self.kind, Kind::InOneMode(_)) || extent == Extent::Test;
                 let modes = match Cluster::is_existing() {
                     // Its proxies are as they are.
                     Ok(true) => &[""],
-                    _ if extent == Extent::Full => MODES,
-                    _ => &MODES[..1],
+                    _ if any => &MODES[..1],
+                    _ => MODES,
                 };
                 let mut deadline = None;
                 for mode in modes {
@@ -308,10 +326,10 @@ impl Target {
                     });
                 }
             }
-            Kind::Fresh => {
+            Kind::Fresh(steps) => {
                 self.report(report, self.tier, || match Cluster::must_be_down(self.name)? {
                     Some(left_out) => Ok(left_out),
-                    None => fresh::run(Deadline::after(self.limit)),
+                    None => fresh::run(steps, Deadline::after(self.limit)),
                 });
             }
         }
@@ -334,13 +352,13 @@ impl Target {
 #[expect(clippy::print_stdout, reason = "asked for")]
 pub(crate) fn list() {
     for target in TARGETS {
-        let Target { name, tier, about, in_test, .. } = target;
-        let full = match (in_test, target.in_full()) {
-            (true, _) => "",
-            (false, true) => " (not in `make test`)",
-            (false, false) => " (only by its name)",
+        let Target { name, tier, about, from, .. } = target;
+        let left_out = match from {
+            Extent::Test => "",
+            Extent::Full => " (not in `make test`)",
+            Extent::Named => " (only by its name)",
         };
-        println!("{name:18} {tier:8} {about}{full}");
+        println!("{name:18} {tier:8} {about}{left_out}");
     }
 }
 

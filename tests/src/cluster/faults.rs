@@ -6,7 +6,10 @@ use std::time::Duration;
 use baton_cluster::address::NodeId;
 use baton_cluster::control::{Ask, ClusterStatus, Connection, Reply};
 use baton_cluster::node_init::{Act, Daemon, DaemonState};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::time::{Instant, sleep};
+
+use super::process::ContainerProcess;
 
 /// How long the cluster may take to be whole again after a test.
 const MEND_DEADLINE: Duration = Duration::from_secs(60);
@@ -44,6 +47,15 @@ impl Faults {
     /// When the supervisor does not do it.
     pub async fn flush_conntrack(&mut self, node: &str) {
         self.ask(Ask::FlushConntrack { node: id(node) }).await;
+    }
+
+    /// The process of a running container, to be frozen or killed.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn process(&self, pod: &Pod, container: &str) -> ContainerProcess {
+        ContainerProcess::find(pod, container)
     }
 
     /// Asks for anything else.

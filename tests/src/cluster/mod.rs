@@ -7,6 +7,7 @@
 mod diagnosis;
 mod faults;
 mod leftovers;
+mod process;
 mod wait;
 
 use std::any::Any;
@@ -32,7 +33,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::timeout::TimeoutLayer;
 
 pub use self::faults::Faults;
-pub use self::wait::{DEADLINE, is_ready, ready_pods, takes_pods, wait_for, wait_gone};
+pub use self::process::{ContainerProcess, Killed};
+pub use self::wait::{
+    DEADLINE, is_ready, ready_pods, takes_pods, wait_for, wait_for_all, wait_gone,
+};
 use crate::figures;
 use crate::images::BuiltImage;
 

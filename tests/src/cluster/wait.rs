@@ -91,7 +91,7 @@ pub async fn ready_pods(namespace: &TestNamespace, count: usize) -> Vec<Pod> {
 ///
 /// # Panics
 /// When that does not happen in time, with the names of what is there.
-pub(super) async fn wait_for_all<K>(
+pub async fn wait_for_all<K>(
     api: Api<K>,
     what: &str,
     deadline: Duration,

@@ -1,5 +1,6 @@
 //! A pool on a real cluster, as its owner sees it: the chart, a `RelayPool`, its client profile.
 
+mod operator;
 pub mod upgrade;
 mod watcher;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+pub use self::operator::{OPERATOR, fresh_operator, operator_pods};
 pub use self::watcher::{FloorWatcher, Seen};
 use crate::cluster::{self, TestNamespace, wait_for};
 use crate::images::{self, BuiltImage};
@@ -199,6 +201,14 @@ impl Pool {
         let request = http::Request::get(path).body(Vec::new()).expect("a path");
         let client = self.pods.clone().into_client();
         client.request_text(request).await.unwrap_or_else(|error| panic!("{pod}: {error}"))
+    }
+
+    /// What one relay says of itself.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn relay_status(&self, pod: &str) -> Value {
+        serde_json::from_str(&self.relay(pod, "/v1/status").await).expect("a status")
     }
 
     /// The sum of a counter over all relays.

@@ -118,8 +118,8 @@ async fn statuses(pool: &Pool) -> Vec<(String, Value)> {
     let mut statuses = Vec::new();
     for pod in pool.pods().await {
         let name = pod.name_any();
-        let status = pool.relay(&name, "/v1/status").await;
-        statuses.push((name, serde_json::from_str(&status).expect("a status")));
+        let status = pool.relay_status(&name).await;
+        statuses.push((name, status));
     }
     statuses
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_client::ClientConfig;
+use baton_client::{ClientConfig, RelayId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,6 +16,8 @@ pub struct Talked {
     pub outcome: Outcome,
     /// Moves without a gap, as the clients count them.
     pub handovers: u64,
+    /// Attachments after a loss, as the clients count them.
+    pub resumes: u64,
     /// Attempts that failed and were made again.
     pub failures: u64,
 }
@@ -25,16 +27,36 @@ pub struct Talked {
 ///
 /// # Panics
 /// As [`Pair::connect`].
-pub async fn pairs_apart(count: usize, mut two: impl FnMut() -> [ClientConfig; 2]) -> Vec<Pair> {
+pub async fn pairs_apart(count: usize, two: impl FnMut() -> [ClientConfig; 2]) -> Vec<Pair> {
+    pairs_where(count, two, |[one, other]| one != other).await
+}
+
+/// So many pairs of which one peer, and only one, is on this relay.
+///
+/// # Panics
+/// As [`Pair::connect`].
+pub async fn pairs_across(
+    relay: RelayId,
+    count: usize,
+    two: impl FnMut() -> [ClientConfig; 2],
+) -> Vec<Pair> {
+    let is_on = |home: &Option<RelayId>| *home == Some(relay);
+    pairs_where(count, two, |[one, other]| is_on(one) != is_on(other)).await
+}
+
+async fn pairs_where(
+    count: usize,
+    mut two: impl FnMut() -> [ClientConfig; 2],
+    are_wanted: impl Fn(&[Option<RelayId>; 2]) -> bool,
+) -> Vec<Pair> {
     let mut pairs = Vec::new();
     while pairs.len() < count {
         let [one, other] = two();
         let pair = Pair::connect(one, other).await;
-        let [one, other] = pair.statuses();
-        if one.relay == other.relay {
-            pair.close().await;
-        } else {
+        if are_wanted(&pair.statuses().map(|status| status.relay)) {
             pairs.push(pair);
+        } else {
+            pair.close().await;
         }
     }
     pairs
@@ -58,9 +80,10 @@ pub async fn talk<T>(
             let outcome = pair.talk(offered, stopped).await;
             let statuses = pair.statuses();
             let handovers = statuses.iter().map(|status| status.handovers).sum();
+            let resumes = statuses.iter().map(|status| status.resumes).sum();
             let failures = statuses.iter().flat_map(|status| status.failures.values()).sum();
             pair.close().await;
-            Talked { outcome, handovers, failures }
+            Talked { outcome, handovers, resumes, failures }
         });
     }
     sleep(margin).await;
@@ -72,6 +95,7 @@ pub async fn talk<T>(
         let talked = talked.expect("a pair talks to its end");
         all.outcome += talked.outcome;
         all.handovers += talked.handovers;
+        all.resumes += talked.resumes;
         all.failures += talked.failures;
     }
     (all, result)

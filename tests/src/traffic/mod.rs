@@ -8,7 +8,7 @@ mod gaps;
 mod pair;
 mod stream;
 
-pub use crowd::{Talked, pairs_apart, talk};
+pub use crowd::{Talked, pairs_across, pairs_apart, talk};
 pub use datagrams::{Datagrams, Received};
 pub use gaps::Gaps;
 pub use pair::{Offered, Outcome, Pair};

@@ -1,4 +1,4 @@
-//! A network in between, for UDP: it delays, reorders, loses and repeats datagrams.
+//! A network in between, for UDP: it delays, reorders, loses and repeats datagrams, and rebinds its clients.
 //!
 //! The kernels of test machines often have no `netem`, so this stands between a client and a server:
 //! the client sends to the proxy, which sends on from a socket of its own for each client.
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -32,7 +32,17 @@ const DATAGRAM_MAX: usize = 65_535;
 #[derive(Debug)]
 pub struct UdpProxy {
     address: SocketAddr,
+    rebindings: watch::Sender<Path>,
     _task: JoinSet<()>,
+}
+
+/// What a client's new path carries after a rebinding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// Everything.
+    Whole,
+    /// What the client sends, and no answer.
+    NoWayBack,
 }
 
 /// How a proxy treats each direction.
@@ -66,13 +76,15 @@ impl UdpProxy {
         let front = outside.udp().await?;
         // A socket bound to any address names none: clients of the same machine use the loopback.
         let address = SocketAddr::from(([127, 0, 0, 1], front.local_addr()?.port()));
+        let (rebindings, rebound) = watch::channel(Path::Whole);
         let mut task = JoinSet::new();
         task.spawn(async move {
+            let way = Way { outside, server, rebound };
             // Nobody waits for it: what goes through it falls silent, and this says why.
-            let Err(error) = run(Arc::new(front), outside, server, conditions, seed).await;
+            let Err(error) = run(Arc::new(front), way, conditions, seed).await;
             eprintln!("the UDP proxy at {address} ended: {error}");
         });
-        Ok(Self { address, _task: task })
+        Ok(Self { address, rebindings, _task: task })
     }
 
     /// Where clients send to.
@@ -80,12 +92,34 @@ impl UdpProxy {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// As a NAT that forgets its mappings: the server sees every client of now at a new port, on such a path. What it still
+    /// sends to the old port is lost. Clients that come later have whole paths.
+    pub fn rebind(&self, path: Path) {
+        self.rebindings.send_replace(path);
+    }
+}
+
+/// The way to the server.
+#[derive(Debug, Clone)]
+struct Way {
+    outside: Arc<Outside>,
+    server: SocketAddr,
+    rebound: watch::Receiver<Path>,
+}
+
+impl Way {
+    /// Another socket to go by.
+    async fn socket(&self) -> io::Result<UdpSocket> {
+        let socket = self.outside.udp().await?;
+        socket.connect(self.server).await?;
+        Ok(socket)
+    }
 }
 
 async fn run(
     front: Arc<UdpSocket>,
-    outside: Arc<Outside>,
-    server: SocketAddr,
+    way: Way,
     conditions: Both,
     seed: u64,
 ) -> io::Result<Infallible> {
@@ -98,13 +132,15 @@ async fn run(
             if clients.len() >= CLIENTS_MAX {
                 continue;
             }
-            let back = outside.udp().await?;
-            back.connect(server).await?;
+            let mut way = way.clone();
+            // What was ordered before it came is not meant for it.
+            way.rebound.mark_unchanged();
+            let back = way.socket().await?;
             let (sender, datagrams) = mpsc::channel(QUEUE);
             // Each client's chances are its own, whatever the others do.
             let seed = seed.wrapping_add(clients.len() as u64);
             let links = (Link::new(conditions.up, seed), Link::new(conditions.down, !seed));
-            tasks.spawn(serve(datagrams, back, Arc::clone(&front), client, links));
+            tasks.spawn(serve(datagrams, (way, back), Arc::clone(&front), client, links));
             clients.insert(client, sender);
         }
         if let Some(sender) = clients.get(&client) {
@@ -117,12 +153,13 @@ async fn run(
 /// Carries one client's datagrams both ways.
 async fn serve(
     mut from_client: mpsc::Receiver<Vec<u8>>,
-    back: UdpSocket,
+    (mut way, mut back): (Way, UdpSocket),
     front: Arc<UdpSocket>,
     client: SocketAddr,
     (mut up, mut down): (Link, Link),
 ) {
     let mut buffer = vec![0; DATAGRAM_MAX];
+    let mut path = Path::Whole;
     loop {
         let due = [up.next_due(), down.next_due()].into_iter().flatten().min();
         tokio::select! {
@@ -130,9 +167,16 @@ async fn serve(
                 Some(datagram) => up.offer(Instant::now(), &datagram),
                 None => return,
             },
+            Ok(()) = way.rebound.changed() => {
+                path = *way.rebound.borrow_and_update();
+                match way.socket().await {
+                    Ok(socket) => back = socket,
+                    Err(error) => return eprintln!("{client} is cut off: {error}"),
+                }
+            }
             received = back.recv(&mut buffer) => {
                 // ECONNREFUSED reports an earlier datagram.
-                if let Ok(length) = received {
+                if let (Ok(length), Path::Whole) = (received, path) {
                     down.offer(Instant::now(), &buffer[..length]);
                 }
             }
