@@ -73,13 +73,9 @@ impl Control {
 
 /// The processes of this user that can be asked, or the one with this number.
 pub(crate) async fn ask(pid: Option<u32>) -> io::Result<Vec<Report>> {
+    let sockets = tokio::task::spawn_blocking(move || sockets(pid)).await;
     let mut reports = Vec::new();
-    for entry in std::fs::read_dir(folder()?)? {
-        let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
-        if number.is_none() || pid.is_some_and(|pid| number != Some(pid)) {
-            continue;
-        }
+    for path in sockets.map_err(io::Error::other)?? {
         let answer = async {
             let mut json = Vec::new();
             let mut stream = UnixStream::connect(&path).await?.take(ANSWER);
@@ -98,6 +94,18 @@ pub(crate) async fn ask(pid: Option<u32>) -> io::Result<Vec<Report>> {
     }
     reports.sort_by_key(|report: &Report| report.pid);
     Ok(reports)
+}
+
+fn sockets(pid: Option<u32>) -> io::Result<Vec<PathBuf>> {
+    let mut sockets = Vec::new();
+    for entry in std::fs::read_dir(folder()?)? {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u32>().ok());
+        if number.is_some() && (pid.is_none() || pid == number) {
+            sockets.push(path);
+        }
+    }
+    Ok(sockets)
 }
 
 /// The folder of this user's sockets. It is made if it is not there, and is nobody else's.

@@ -7,6 +7,7 @@ mod forward;
 mod forwards;
 mod key;
 mod ping;
+mod progress;
 mod receive;
 #[cfg(test)]
 mod reference;

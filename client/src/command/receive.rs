@@ -1,14 +1,17 @@
 //! `baton receive`: files from other peers.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use baton_client::files::{Received, Receiver};
 use baton_client::{Allow, Client};
 use clap::Args;
+use indicatif::MultiProgress;
 use serde_json::json;
 
 use super::control::Control;
+use super::progress::bar;
 use super::{Failure, Pool, close, until_told};
 
 const GIB: u64 = 1 << 30;
@@ -65,7 +68,17 @@ impl Receive {
         } else {
             writeln!(out, "{}", client.peer())?;
         }
+        let (bars, mut drawn) = (MultiProgress::new(), BTreeMap::new());
         while let Some(received) = receiver.next().await {
+            if let Received::Going { name, done, size } = received {
+                let bar = drawn.entry(name.clone()).or_insert_with(|| bars.add(bar(name)));
+                bar.set_length(size);
+                bar.set_position(done);
+                continue;
+            }
+            // Those that go on are drawn again with the next of them.
+            drawn.clear();
+            bars.clear()?;
             let saved = matches!(received, Received::Saved { .. });
             let (text, json) = say(&received);
             writeln!(out, "{}", if self.json { json } else { text })?;
@@ -91,7 +104,7 @@ fn say(received: &Received) -> (String, String) {
         Received::Failed { peer, why } => {
             (format!("from {peer}: {why}"), json!({"failed": why, "peer": peer.to_string()}))
         }
-        // What this version cannot say.
+        // Drawn instead; and what this version cannot say.
         _ => (String::new(), json!({})),
     };
     (text, json.to_string())

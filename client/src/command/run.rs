@@ -120,7 +120,13 @@ impl Faults {
 
 /// Reads a configuration whose paths are relative to `folder`; or says everything that is wrong with it.
 fn parse(text: &str, folder: &Path) -> Result<(Reach, Forwards), Vec<String>> {
-    let raw: Raw = serde_saphyr::from_str(text).map_err(|error| vec![error.to_string()])?;
+    // Its first line: the others show the file, which may be another one than was meant, with secrets in it.
+    let first = |error: serde_saphyr::Error| {
+        let said = error.to_string();
+        let line = said.lines().next().unwrap_or_default();
+        vec![format!("it is no configuration: {}", line.trim_start_matches("error: "))]
+    };
+    let raw: Raw = serde_saphyr::from_str(text).map_err(first)?;
     let mut faults = Faults::default();
     faults.unknown("the file", &raw.unknown);
     let beside = |path: PathBuf| folder.join(path);

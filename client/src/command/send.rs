@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use baton_client::{PeerId, files};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::control::Control;
+use super::progress::bar;
 use super::time::time;
 use super::{Failure, Pool, close, until_told};
 
@@ -37,14 +37,7 @@ impl Send {
         let client = self.pool.reach().connect().await?;
         let _control = Control::start(&client, "send");
         let began = Instant::now();
-        // Where standard error is no terminal, nothing is drawn.
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
-        ) {
-            bar.set_style(style);
-        }
-        bar.set_message(self.file.display().to_string());
+        let bar = bar(self.file.display().to_string());
         let progress = |done, size| {
             bar.set_length(size);
             bar.set_position(done);

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use baton_protocol::id::PeerId;
 use data_encoding::HEXLOWER;
@@ -29,6 +30,9 @@ const TRANSFERS: usize = 16;
 /// What became of files that nobody has asked for yet.
 const WAITING: usize = 64;
 
+/// How often it is told how much is there.
+const TELL: Duration = Duration::from_millis(200);
+
 /// What becomes of a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -41,6 +45,15 @@ pub enum Received {
         peer: PeerId,
         /// How much of it is there already.
         from: u64,
+        /// How long it is.
+        size: u64,
+    },
+    /// More of it is there. Told now and then, and not if nobody asks.
+    Going {
+        /// Which.
+        name: String,
+        /// How much of it is there.
+        done: u64,
         /// How long it is.
         size: u64,
     },
@@ -180,8 +193,16 @@ impl Place {
         if from != part.length || from > size {
             return Err(refused("it begins where nobody asked for".to_owned()));
         }
-        let _ = self.news.send(Received::Begun { name, peer, from, size }).await;
-        part.fill(receive, size).await?;
+        let _ = self.news.send(Received::Begun { name: name.clone(), peer, from, size }).await;
+        let mut told = Instant::now();
+        let going = |done| {
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                // Full: there will be another.
+                let _ = self.news.try_send(Received::Going { name: name.clone(), done, size });
+            }
+        };
+        part.fill(receive, size, going).await?;
         let mut checksum = [0; CHECKSUM];
         receive.read_exact(&mut checksum).await?;
         if part.hash.clone().finalize()[..] != checksum {
@@ -239,7 +260,12 @@ impl Part {
     }
 
     /// Takes bytes until there are `size`. Those that came before an error stay.
-    async fn fill(&mut self, receive: &mut RecvStream, size: u64) -> Result<(), FileError> {
+    async fn fill(
+        &mut self,
+        receive: &mut RecvStream,
+        size: u64,
+        mut going: impl FnMut(u64) + Send,
+    ) -> Result<(), FileError> {
         let mut chunk = vec![0; CHUNK];
         while self.length < size {
             let wanted = usize::try_from(size - self.length).unwrap_or(CHUNK).min(CHUNK);
@@ -258,6 +284,7 @@ impl Part {
             self.file.flush().await.map_err(&failed)?;
             self.hash.update(&chunk[..filled]);
             self.length += filled as u64;
+            going(self.length);
             if let Some(error) = broken {
                 return Err(error);
             }

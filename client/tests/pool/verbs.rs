@@ -83,7 +83,7 @@ async fn one_process_carries_what_one_file_says_and_can_be_asked_how_it_is() {
     let (tcp, udp) = (forwarding.line().await, forwarding.line().await);
 
     // Both go to where they should, beside each other.
-    let mut near = TcpStream::connect(tcp).await.unwrap();
+    let mut near = TcpStream::connect(&tcp).await.unwrap();
     let (mut far, _) = web.accept().await.unwrap();
     near.write_all(b"over TCP").await.unwrap();
     let mut bytes = [0; 8];
@@ -124,9 +124,7 @@ async fn one_process_carries_what_one_file_says_and_can_be_asked_how_it_is() {
 
     // It ends when the connection that is active does, and takes its socket with it.
     interrupt(&forwarding.child);
-    near.write_all(b"still here").await.unwrap();
-    let mut bytes = [0; 10];
-    far.read_exact(&mut bytes).await.unwrap();
+    goes_on(&tcp, &mut near, &mut far).await;
     assert!(forwarding.child.try_wait().unwrap().is_none());
     drop((near, far));
     forwarding.ends().await;
@@ -153,17 +151,15 @@ async fn whoever_says_stop_twice_does_not_wait() {
     let forward = [&["forward", "127.0.0.1:0", &target, "--drain", "1h"][..], &pool].concat();
     let mut forwarding = Running::start(runtime.path(), &forward);
     let local = forwarding.line().await;
-    let near = TcpStream::connect(&local).await.unwrap();
-    let (_far, _) = web.accept().await.unwrap();
+    let mut near = TcpStream::connect(&local).await.unwrap();
+    let (mut far, _) = web.accept().await.unwrap();
     interrupt(&forwarding.child);
-    // The port is shut once the first word was understood.
-    while TcpStream::connect(&local).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    goes_on(&local, &mut near, &mut far).await;
     assert!(forwarding.child.try_wait().unwrap().is_none(), "the first lets it drain");
     interrupt(&forwarding.child);
     forwarding.ends().await;
-    drop(near);
+    let cut = near.read(&mut [0]).await.unwrap_err();
+    assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset);
     fleet.stop().await;
 }
 
@@ -219,6 +215,23 @@ async fn completions_know_the_verbs_of_every_shell() {
         for word in ["receive", "expose", "drain", "profile"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
+    }
+}
+
+/// The port of a forward is shut, so its drain has begun; and still what is open goes on.
+async fn goes_on(port: &str, near: &mut TcpStream, far: &mut TcpStream) {
+    let shut = async {
+        while TcpStream::connect(port).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shut).await.expect("the port is shut");
+    for _ in 0..50 {
+        let mut bytes = [0; 5];
+        near.write_all(b"there").await.unwrap();
+        far.read_exact(&mut bytes).await.unwrap();
+        far.write_all(b"again").await.unwrap();
+        near.read_exact(&mut bytes).await.unwrap();
     }
 }
 

@@ -27,10 +27,11 @@ async fn program() -> &'static Path {
             .expect("cargo runs");
         assert!(built.status.success(), "baton could not be built");
         let messages = String::from_utf8(built.stdout).unwrap();
-        let artifacts = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let program = artifacts
-            .filter_map(|message: Value| message["executable"].as_str().map(PathBuf::from));
-        program.last().expect("cargo says what it built")
+        let built = messages.lines().rev().find_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            message["executable"].as_str().map(PathBuf::from)
+        });
+        built.expect("cargo says what it built")
     };
     PROGRAM.get_or_init(build).await
 }
