@@ -59,8 +59,8 @@ pub async fn send(
 
 /// Whether a file can be sent: it is one, it can be read, and it has a plain name.
 pub async fn check(path: &Path) -> Result<(), FileError> {
-    name_of(path)?;
-    open(path).await.map(drop)
+    open(path).await?;
+    name_of(path).map(drop)
 }
 
 fn name_of(path: &Path) -> Result<&str, FileError> {

@@ -91,17 +91,21 @@ async fn a_flow_is_refused_with_the_reason_and_streams_are_another_service() {
 }
 
 #[tokio::test]
-async fn a_relay_never_sees_what_a_flow_carries() {
+async fn what_a_flow_carries_never_goes_as_a_datagram_that_relays_can_read() {
     let fleet = Fleet::start(1).await;
-    let tap = crate::udp::Way::to(fleet.relays[0].address()).await;
-    let a = Client::connect(fleet.config_for(1, &[tap.address])).await.unwrap();
-    let b = fleet.client(2, &[0]).await;
-    // What a relay forwards is taken in the form in which the relay has it: another peer's library gets the owner's
-    // datagrams, and nothing of a flow is among them.
+    let (a, b) = (fleet.client(1, &[0]).await, fleet.client(2, &[0]).await);
     let (mut here, mut there) = flow(&a, &b).await;
-    arrives(&mut here, &mut there, b"a secret").await;
-    let own = tokio::time::timeout(Duration::from_millis(300), b.datagram()).await;
-    assert!(own.is_err(), "a flow's datagram came as one that relays can read: {own:?}");
+    for length in [8, 1420] {
+        arrives(&mut here, &mut there, &vec![7; length]).await;
+    }
+    // What is not a packet of the inner connection comes out there, as the one that is sent now does.
+    let mut route = a.route(b.peer()).unwrap();
+    route.opened().await;
+    route.send(b"for all to read").unwrap();
+    let came = tokio::time::timeout(PATIENCE, b.datagram()).await.unwrap();
+    assert_eq!(came, (a.peer(), b"for all to read"[..].into()));
+    let more = tokio::time::timeout(Duration::from_millis(300), b.datagram()).await;
+    assert!(more.is_err(), "{more:?}");
     a.close().await;
     b.close().await;
     fleet.stop().await;
