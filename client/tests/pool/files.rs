@@ -42,6 +42,17 @@ impl Scene {
         send(&self.sender, path, self.receiver.peer(), PATIENCE, |_, _| ()).await
     }
 
+    /// What becomes of a file next, but for how far it is.
+    async fn news(&mut self) -> Received {
+        loop {
+            let news = tokio::time::timeout(Duration::from_secs(20), self.files.next()).await;
+            match news.expect("news in time").expect("the receiver runs") {
+                Received::Going { .. } => {}
+                news => return news,
+            }
+        }
+    }
+
     /// All names in the receiver's folder.
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.to.path()).unwrap();
@@ -76,8 +87,8 @@ async fn a_file_comes_whole_and_nothing_is_left_beside_it() {
         assert_eq!((sent.bytes, sent.resumed_at), (length as u64, 0));
         assert_eq!(last, (length as u64, length as u64), "the progress ends where the file does");
         assert!(std::fs::read(scene.to.path().join(name)).unwrap() == content(length), "{name}");
-        assert!(matches!(scene.files.next().await, Some(Received::Begun { from: 0, .. })));
-        let Some(Received::Saved { sha256, .. }) = scene.files.next().await else { panic!() };
+        assert!(matches!(scene.news().await, Received::Begun { from: 0, .. }));
+        let Received::Saved { sha256, .. } = scene.news().await else { panic!() };
         assert_eq!(sha256, sent.sha256);
     }
     assert_eq!(scene.names(), ["a chunk", "empty", "more", "one"]);
@@ -165,7 +176,7 @@ async fn a_name_that_leads_out_of_the_folder_is_refused_whatever_the_sender_is()
     for name in ["../a", "/tmp/a", "a/b", "..", ".", ".hidden", "a\0", ""] {
         let answer = offer(&scene, name, 1).await;
         assert!(answer.contains("no plain name"), "{name:?}: {answer}");
-        assert!(matches!(scene.files.next().await, Some(Received::Failed { .. })));
+        assert!(matches!(scene.news().await, Received::Failed { .. }));
     }
     let answer = offer(&scene, "a", LIMIT + 1).await;
     assert!(answer.contains("are refused"), "{answer}");

@@ -123,11 +123,14 @@ async fn one_process_carries_what_one_file_says_and_can_be_asked_how_it_is() {
     assert_eq!(mode(&folder.join(format!("{pid}.sock"))), 0o600);
 
     // It ends when the connection that is active does, and takes its socket with it.
+    // What knocks before the port is shut is a connection as any other, and its end must come.
+    let answering = tokio::spawn(async move { while web.accept().await.is_ok() {} });
     interrupt(&forwarding.child);
     goes_on(&tcp, &mut near, &mut far).await;
     assert!(forwarding.child.try_wait().unwrap().is_none());
     drop((near, far));
     forwarding.ends().await;
+    answering.abort();
     // One that was killed leaves its socket, and is not found all the same.
     exposing.child.kill().await.unwrap();
     let (code, found, said) = status(runtime.path(), &[]).await;
