@@ -1,10 +1,11 @@
 //! The client: what an application holds.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use baton_protocol::attachment::{Ended, Event};
+use baton_protocol::attachment::Ended;
 use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::frame::Refused;
 use baton_protocol::id::PeerId;
@@ -15,22 +16,25 @@ use tokio::task::JoinSet;
 
 use crate::config::ClientConfig;
 use crate::driver::{Command, Driver};
-use crate::e2e::{EndToEnd, IncomingStream, OpenError, Peers, RecvStream, SendStream, SetupError};
+use crate::e2e::{
+    EndToEnd, Flow, IncomingFlow, IncomingStream, Kind, OpenError, Peers, RecvStream, SendStream,
+    SetupError,
+};
+use crate::events::{Event, Events, UNREAD};
 use crate::inbound::{Inbound, OWN};
+use crate::life::{Hold, Life};
+use crate::options::{InvalidOptions, seconds};
 use crate::presence::{TooManyWatches, Watcher};
 use crate::routes::{RouteState, Routes, TooManyRoutes};
 use crate::service::{Allow, ServiceName};
 use crate::session::queue::lock;
-use crate::status::Status;
+use crate::status::{Path, Status};
 use crate::transport::{Outer, TlsError};
-
-/// Events that a slow listener may leave unread before it misses the oldest of them.
-const EVENTS: usize = 256;
 
 /// Questions that wait for the driver.
 const COMMANDS: usize = 64;
 
-/// How long everything may take to end.
+/// How long everything may take to end, once what was under way has ended or was given up.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The most bytes of one datagram of the owner's.
@@ -45,13 +49,32 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) status: Mutex<Status>,
     /// The connection in use.
-    pub(crate) home: Mutex<Option<quinn::Connection>>,
+    pub(crate) home: Mutex<Option<Home>>,
     pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) life: Arc<Life>,
+}
+
+/// The connection in use, as far as the status shows it.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) connection: quinn::Connection,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) observed: SocketAddr,
+}
+
+impl Shared {
+    /// Tells whoever listens; nobody may.
+    pub(crate) fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
 }
 
 /// A client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// Its options make no sense.
+    #[error(transparent)]
+    Options(#[from] InvalidOptions),
     /// TLS to the relays cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -72,10 +95,6 @@ pub enum ConnectError {
         /// What went wrong last.
         problem: String,
     },
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f32())
 }
 
 /// A datagram that cannot be sent.
@@ -112,6 +131,8 @@ struct Inner {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     end_to_end: EndToEnd,
+    /// How long the end waits for what is under way.
+    patience: Duration,
     /// All tasks; dropping it aborts them.
     tasks: Mutex<Option<JoinSet<()>>>,
 }
@@ -119,18 +140,22 @@ struct Inner {
 impl Client {
     /// Attaches to the pool of `config`. Must be called within a tokio runtime.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
-        let outer = Outer::new(&config.profile, config.sockets.clone())?;
+        config.validate()?;
+        let outer = Outer::new(&config.profile, config.sockets.clone(), &config.options)?;
         let (routes, inbound) = (Arc::new(Routes::new()), Arc::new(Inbound::default()));
-        let peers = Arc::new(Peers::default());
+        let (events, mut news) = broadcast::channel(UNREAD);
+        let life = Arc::new(Life::default());
+        let dropped: Arc<AtomicU64> = Arc::default();
+        let peers = Arc::new(Peers::new(events.clone(), life.clone()));
         let mut tasks = JoinSet::new();
         let end_to_end = EndToEnd::start(
             &config.identity,
             routes.clone(),
             inbound.clone(),
             peers.clone(),
+            dropped.clone(),
             &mut tasks,
         )?;
-        let (events, mut news) = broadcast::channel(EVENTS);
         let shared = Arc::new(Shared {
             routes,
             inbound,
@@ -138,10 +163,12 @@ impl Client {
             events,
             status: Mutex::default(),
             home: Mutex::default(),
-            dropped: Arc::default(),
+            dropped,
+            life,
         });
         let (commands, commands_out) = mpsc::channel(COMMANDS);
         let (peer, timeout) = (config.identity.peer(), config.attach_timeout);
+        let patience = config.options.drain;
         let (driver, inputs) = Driver::new(config, outer, shared.clone());
         tasks.spawn(driver.run(inputs, commands_out));
         let client = Self {
@@ -150,6 +177,7 @@ impl Client {
                 shared,
                 commands,
                 end_to_end,
+                patience,
                 tasks: Mutex::new(Some(tasks)),
             }),
         };
@@ -200,7 +228,23 @@ impl Client {
 
     /// Offers a service: streams to it come out of [`accept`](Self::accept). A service of that name is replaced.
     pub fn offer(&self, service: ServiceName, allow: Allow) {
-        self.inner.shared.peers.offer(service, allow);
+        self.inner.shared.peers.offer(Kind::Stream, service, allow);
+    }
+
+    /// Offers a service of datagrams: flows to it come out of [`accept_flow`](Self::accept_flow). One of that name is replaced.
+    pub fn offer_flow(&self, service: ServiceName, allow: Allow) {
+        self.inner.shared.peers.offer(Kind::Flow, service, allow);
+    }
+
+    /// Opens a flow of datagrams to a service of another peer. They are sealed from end to end, and may be lost, doubled or
+    /// late as any datagram may.
+    pub async fn open_flow(&self, peer: PeerId, service: &ServiceName) -> Result<Flow, OpenError> {
+        self.inner.end_to_end.open_flow(peer, service).await
+    }
+
+    /// The next flow that another peer wants to open to a service that is offered. None once the client is closed.
+    pub async fn accept_flow(&self) -> Option<IncomingFlow> {
+        self.inner.end_to_end.accept_flow().await
     }
 
     /// Opens a stream to a service of another peer. The bytes are sealed from end to end, and neither side notices that
@@ -234,14 +278,50 @@ impl Client {
     pub fn status(&self) -> Status {
         let shared = &self.inner.shared;
         let mut status = lock(&shared.status).clone();
-        status.rtt = lock(&shared.home).as_ref().map(quinn::Connection::rtt);
+        if let Some(home) = lock(&shared.home).as_ref() {
+            status.rtt = Some(home.connection.rtt());
+            status.path = Some(Path {
+                local: home.local,
+                observed: home.observed,
+                remote: home.connection.remote_address(),
+            });
+        }
+        status.active = shared.life.held();
         status.dropped = shared.dropped.load(Ordering::Relaxed) + shared.inbound.dropped();
         status
     }
 
-    /// Ends it: tells other peers and the relay, waits a bounded time until they know, and ends every task.
+    /// Something begins that [`close`](Self::close) should wait for, until what this gives is dropped. None if the end has
+    /// begun: then nothing new should begin.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.inner.shared.life.hold()
+    }
+
+    /// Waits until the end has begun.
+    pub async fn draining(&self) {
+        self.inner.shared.life.draining().await;
+    }
+
+    /// Waits until the end is over.
+    pub async fn closed(&self) {
+        self.inner.shared.life.closed().await;
+    }
+
+    /// Ends it, in order: takes no new streams and tells other peers so; waits for what is [held](Self::hold), as long as
+    /// [`Options::drain`](crate::Options::drain) says; then closes connections and session, waits a bounded time until peers
+    /// and relay know, and ends every task. If it is closed already, this waits for that.
     pub async fn close(&self) {
-        let Some(mut tasks) = lock(&self.inner.tasks).take() else { return };
+        let Some(mut tasks) = lock(&self.inner.tasks).take() else { return self.closed().await };
+        let shared = &self.inner.shared;
+        let _end = shared.life.end();
+        shared.tell(Event::Closing);
+        // Where the attachment is over nothing can come to its end.
+        let over = lock(&shared.status).ended.is_some();
+        let left = shared.life.drain(if over { Duration::ZERO } else { self.inner.patience }).await;
+        if left > 0 {
+            tracing::info!(connections = left, "closed although not all has ended");
+        }
         let all = async {
             // While there still is a session to say so by.
             self.inner.end_to_end.close().await;
@@ -250,6 +330,11 @@ impl Client {
         };
         let _ = tokio::time::timeout(FAREWELL, all).await;
         tasks.shutdown().await;
+    }
+
+    /// A [`close`](Self::close) that waits for what is under way waits no more, and goes on.
+    pub fn hurry(&self) {
+        self.inner.shared.life.hurry();
     }
 
     async fn attached(&self, news: &mut broadcast::Receiver<Event>) -> Result<(), ConnectError> {
@@ -262,27 +347,6 @@ impl Client {
                 Ok(Event::Ended(why)) => return Err(ConnectError::Ended(why)),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Err(ConnectError::Ended(Ended::ByOwner)),
-            }
-        }
-    }
-}
-
-/// What happens to a client.
-#[derive(Debug)]
-pub struct Events {
-    receiver: broadcast::Receiver<Event>,
-}
-
-impl Events {
-    /// The next event; none once the client is closed. Whoever reads too slowly misses the oldest.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "events were read too slowly")
-                }
-                Err(RecvError::Closed) => return None,
             }
         }
     }

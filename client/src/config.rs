@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_protocol::attachment::Timing;
 
 use crate::identity::Identity;
+use crate::options::{InvalidOptions, Options, validate};
 use crate::profile::Profile;
 use crate::transport::Sockets;
 
@@ -27,6 +28,8 @@ pub struct ClientConfig {
     pub attach_timeout: Option<Duration>,
     /// How it makes the sockets of its connections to relays.
     pub sockets: Sockets,
+    /// What else can be set.
+    pub options: Options,
 }
 
 impl ClientConfig {
@@ -39,6 +42,7 @@ impl ClientConfig {
             timing: Timing::default(),
             attach_timeout: Some(ATTACH),
             sockets: Sockets::default(),
+            options: Options::default(),
         }
     }
 
@@ -61,5 +65,18 @@ impl ClientConfig {
     pub fn attach_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.attach_timeout = timeout;
         self
+    }
+
+    /// What else can be set.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Whether these settings make sense; if not, everything that does not. [`Client::connect`](crate::Client::connect) asks
+    /// this first.
+    pub fn validate(&self) -> Result<(), InvalidOptions> {
+        validate(self)
     }
 }

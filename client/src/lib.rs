@@ -35,8 +35,12 @@ mod client;
 mod config;
 mod driver;
 mod e2e;
+mod events;
+pub mod files;
 pub mod identity;
 mod inbound;
+mod life;
+mod options;
 mod presence;
 pub mod profile;
 mod routes;
@@ -47,21 +51,26 @@ pub mod tcp;
 #[cfg(feature = "command")]
 pub mod token;
 mod transport;
+pub mod udp;
 
-pub use baton_protocol::attachment::{Closed, Ended, Event, Timing};
+pub use baton_protocol::attachment::{Closed, Ended, Timing};
 pub use baton_protocol::class::FailureClass;
-pub use baton_protocol::frame::{PeerState, RefusalCode, Refused};
+pub use baton_protocol::frame::{GoAwayReason, Intent, PeerState, RefusalCode, Refused};
 pub use baton_protocol::id::{InvalidPeerId, PeerId, RelayId, Stamp};
 
-pub use crate::client::{Client, ConnectError, Events, MAX_DATAGRAM, Route, SendError, WatchError};
+pub use crate::client::{Client, ConnectError, MAX_DATAGRAM, Route, SendError, WatchError};
 pub use crate::config::ClientConfig;
 pub use crate::e2e::{
-    Gone, IncomingStream, OpenError, RecvStream, Rejection, SendStream, SetupError,
+    Flow, FlowError, Gone, IncomingFlow, IncomingStream, OpenError, RecvStream, Rejection,
+    SendStream, SetupError,
 };
+pub use crate::events::{Event, Events};
 pub use crate::identity::{Identity, IdentityError};
+pub use crate::life::Hold;
+pub use crate::options::{InvalidOptions, OptionFault, Options};
 pub use crate::presence::{TooManyWatches, Watcher};
 pub use crate::profile::{Profile, ProfileError, TokenSource};
 pub use crate::routes::{RouteState, TooManyRoutes};
 pub use crate::service::{Allow, ServiceName};
-pub use crate::status::Status;
+pub use crate::status::{Path, Status};
 pub use crate::transport::{MakeSocket, Sockets, TlsError};

@@ -1,4 +1,4 @@
-//! `baton`: keys, tokens, and TCP between peers of a pool.
+//! `baton`: keys, tokens, and TCP, UDP and files between peers of a pool.
 
 mod command;
 

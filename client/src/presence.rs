@@ -76,13 +76,14 @@ impl Watches {
         Ok((Watcher { first: None, changes }, Some(Frame::Watch { peer })))
     }
 
-    /// PRESENCE came. A new session repeats what is known: that is no change.
-    pub(crate) fn presence(&mut self, peer: PeerId, state: PeerState) {
-        if let Some(watched) = self.by_peer.get_mut(&peer)
-            && watched.last.replace(state) != Some(state)
-        {
+    /// PRESENCE came. A new session repeats what is known: that is no change. Gives whether it was one.
+    pub(crate) fn presence(&mut self, peer: PeerId, state: PeerState) -> bool {
+        let Some(watched) = self.by_peer.get_mut(&peer) else { return false };
+        let changed = watched.last.replace(state) != Some(state);
+        if changed {
             let _ = watched.changes.send(state);
         }
+        changed
     }
 
     /// What a session that is new, or has lost count, must be told.

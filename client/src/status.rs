@@ -1,6 +1,7 @@
 //! How a client is, for people and for tests.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use baton_protocol::attachment::{Ended, Event};
@@ -17,12 +18,18 @@ pub struct Status {
     pub stamp: Option<Stamp>,
     /// The round trip to the relay.
     pub rtt: Option<Duration>,
+    /// The path to the relay.
+    pub path: Option<Path>,
     /// Whether the relay has asked it to move and it has not yet.
     pub must_move: bool,
     /// Moves without a gap.
     pub handovers: u64,
     /// Attachments after a loss.
     pub resumes: u64,
+    /// Changes of this client's address that a relay noticed; the session went on.
+    pub migrations: u64,
+    /// What is under way and held: forwarded connections and files.
+    pub active: usize,
     /// Attempts to attach, move or resume that failed, by class.
     pub failures: BTreeMap<FailureClass, u64>,
     /// Datagrams that were dropped on this side: too many at once, or without a session to go by.
@@ -31,6 +38,17 @@ pub struct Status {
     pub last_problem: Option<String>,
     /// Why it is over, if it is.
     pub ended: Option<Ended>,
+}
+
+/// The path of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// The address that the socket is bound to.
+    pub local: Option<SocketAddr>,
+    /// Where the relay saw this client at WELCOME.
+    pub observed: SocketAddr,
+    /// The relay's address, or its balancer's.
+    pub remote: SocketAddr,
 }
 
 impl Status {

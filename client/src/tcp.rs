@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::e2e::{ABANDONED, IncomingStream, Rejection};
+use crate::life::Hold;
 use crate::service::ServiceName;
 use baton_protocol::id::PeerId;
 
@@ -113,12 +114,17 @@ impl Drop for Pipe {
     }
 }
 
-/// Takes each connection of `listener` to a service of a peer, until the future is dropped.
-pub async fn forward(client: &Client, listener: &TcpListener, peer: PeerId, service: &ServiceName) {
+/// Takes each connection of `listener` to a service of a peer, until the client is closed. Once the client drains no more are
+/// taken, and those that are open go on until they end or it is closed.
+pub async fn forward(client: &Client, listener: TcpListener, peer: PeerId, service: &ServiceName) {
     let mut connections = JoinSet::new();
     loop {
         make_room(&mut connections).await;
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = client.draining() => break,
+        };
+        match accepted {
             Ok((tcp, from)) => {
                 let (client, service) = (client.clone(), service.clone());
                 connections
@@ -130,6 +136,9 @@ pub async fn forward(client: &Client, listener: &TcpListener, peer: PeerId, serv
             }
         }
     }
+    // Whoever connects now is refused, instead of waiting for nothing.
+    drop(listener);
+    end(client, connections).await;
 }
 
 async fn forward_one(
@@ -139,10 +148,15 @@ async fn forward_one(
     peer: PeerId,
     service: &ServiceName,
 ) {
+    let hold = client.hold();
     match client.open(peer, service).await {
-        Ok((send, receive)) => report(pipe(tcp, send, receive).await, &from.to_string()),
-        Err(error) => {
-            tracing::warn!(%peer, %service, %error, "a connection cannot be forwarded");
+        Ok((send, receive)) if hold.is_some() => {
+            report(pipe(tcp, send, receive).await, &from.to_string());
+        }
+        opened => {
+            if let Err(error) = opened {
+                tracing::warn!(%peer, %service, %error, "a connection cannot be forwarded");
+            }
             // The caller sees a reset, not an answer without content.
             let _ = tcp.set_zero_linger();
         }
@@ -151,16 +165,31 @@ async fn forward_one(
 
 /// Takes each stream to a service of this client to a TCP service, until the client is closed. The caller has offered it.
 pub async fn expose(client: &Client, to: SocketAddr) {
+    expose_each(client, |_| Some(to)).await;
+}
+
+/// Takes each stream to where its service stands. One to a service that stands nowhere is refused.
+pub async fn expose_each(client: &Client, stands: impl Fn(&ServiceName) -> Option<SocketAddr>) {
     let mut connections = JoinSet::new();
     loop {
         make_room(&mut connections).await;
-        let Some(incoming) = client.accept().await else { return };
-        connections.spawn(expose_one(incoming, to));
+        let incoming = tokio::select! {
+            incoming = client.accept() => incoming,
+            () = client.closed() => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let to = stands(incoming.service());
+        connections.spawn(expose_one(incoming, to, client.hold()));
     }
+    end(client, connections).await;
 }
 
-async fn expose_one(incoming: IncomingStream, to: SocketAddr) {
+async fn expose_one(incoming: IncomingStream, to: Option<SocketAddr>, hold: Option<Hold>) {
     let peer = incoming.peer();
+    let (Some(to), Some(_hold)) = (to, hold) else {
+        let why = if to.is_none() { Rejection::UnknownService } else { Rejection::Closing };
+        return incoming.reject(why).await;
+    };
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect(to)).await;
     let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match connected {
@@ -182,6 +211,16 @@ async fn make_room(connections: &mut JoinSet<()>) {
     if connections.len() >= CONNECTIONS {
         connections.join_next().await;
     }
+}
+
+/// Waits for the connections that are left, as long as the client lives. Then they are reset.
+async fn end(client: &Client, mut connections: JoinSet<()>) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all => {}
+        () = client.closed() => {}
+    }
+    connections.shutdown().await;
 }
 
 fn report(ended: Result<(u64, u64), PipeError>, from: &str) {

@@ -9,8 +9,7 @@ use std::time::Duration;
 use baton_protocol::ALPN;
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::frame::RouteId;
-use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
-use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
+use baton_protocol::packet::INITIAL_MTU;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AckFrequencyConfig, ConnectionId, Endpoint, EndpointConfig, MtuDiscoveryConfig,
@@ -19,6 +18,7 @@ use quinn::{
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 
+use crate::options::Options;
 use crate::profile::Profile;
 
 /// What the round trip is taken for until it is known: a lost first packet is repeated after three times that.
@@ -55,7 +55,11 @@ impl std::fmt::Debug for Outer {
 }
 
 impl Outer {
-    pub(crate) fn new(profile: &Profile, sockets: Sockets) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        profile: &Profile,
+        sockets: Sockets,
+        options: &Options,
+    ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in &profile.ca {
             roots.add(certificate.clone()).map_err(TlsError::Ca)?;
@@ -68,7 +72,7 @@ impl Outer {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let crypto =
             QuicClientConfig::try_from(tls).map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport()), sockets })
+        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport(options)), sockets })
     }
 
     /// The settings for one connection, whose first packets go where `route` says, if anywhere.
@@ -82,18 +86,18 @@ impl Outer {
     }
 }
 
-fn transport() -> TransportConfig {
+fn transport(options: &Options) -> TransportConfig {
     let mut ack = AckFrequencyConfig::default();
     ack.ack_eliciting_threshold(VarInt::from_u32(10))
         .max_ack_delay(Some(Duration::from_millis(25)));
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(MAX_MTU);
+    discovery.upper_bound(options.clamped_mtu());
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(4))
-        .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(options.idle.try_into().ok())
+        .keep_alive_interval(Some(options.keep_alive))
         .initial_mtu(INITIAL_MTU)
         .min_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(discovery))

@@ -20,6 +20,7 @@ fn baton(arguments: &[&str]) -> Command {
     for variable in ["BATON_TOKEN", "BATON_PROFILE", "BATON_KEY", "BATON_LOG"] {
         command.env_remove(variable);
     }
+    command.env("XDG_RUNTIME_DIR", "/nonexistent");
     command
 }
 
@@ -52,6 +53,7 @@ fn a_command_line_that_makes_no_sense() {
     let (peer_form, address_form) = ("52 letters a-z", "IP:PORT");
     let issue = ["token", "issue", "--secret-file", "s", "--pool", "a/b"];
     let expose = ["expose", "tcp", "127.0.0.1:1", "--profile", "p", "--as", "x"];
+    let forward = ["forward", "127.0.0.1:0", &target, "--profile", "p"];
     let table: &[(&[&str], &[&str])] = &[
         (&["nonsense"], &["nonsense", "--help"]),
         (&["ping"], &["<PEER>", "--profile"]),
@@ -70,7 +72,11 @@ fn a_command_line_that_makes_no_sense() {
         (&["forward", "127.0.0.1:0", &bad_name, "--profile", "p"], &["'a b'", "1 to 64"]),
         (&["forward", "nowhere", &target, "--profile", "p"], &["nowhere", address_form]),
         (&["forward", "127.0.0.1:65536", &target, "--profile", "p"], &["65536", address_form]),
-        (&["expose", "udp", "127.0.0.1:1"], &["udp", "--help"]),
+        (&["expose", "sctp", "127.0.0.1:1"], &["sctp", "--help"]),
+        (
+            &["expose", "udp", "127.0.0.1:0", "--as", "x", "--profile", "p"],
+            &["port 0", "of the service"],
+        ),
         (&["expose", "tcp", "8080", "--as", "x", "--profile", "p"], &["8080", address_form]),
         (
             &["expose", "tcp", "127.0.0.1:0", "--as", "x", "--profile", "p"],
@@ -88,6 +94,16 @@ fn a_command_line_that_makes_no_sense() {
         (&[&issue[..], &["--peer", "me"]].concat(), &["'me'", peer_form]),
         (&[&issue[..], &["--any-peer", "--ttl", "1"]].concat(), &["'1'", "s, m, h or d"]),
         (&[&issue[..], &["--any-peer", "--ttl", "0h"]].concat(), &["'0h'", "s, m, h or d"]),
+        // Times that are zero mean at once where that is something, and negative ones are no times.
+        (&[&forward[..], &["--drain=-1s"]].concat(), &["'-1s'", "s, m, h or d"]),
+        (&[&forward[..], &["--udp", "--idle", "0s"]].concat(), &["'0s'", "longer"]),
+        (&[&forward[..], &["--udp", "--idle=-1s"]].concat(), &["'-1s'", "s, m, h or d"]),
+        (&[&forward[..], &["--idle", "9s"]].concat(), &["--udp"]),
+        (&["send", "f", &id, "--profile", "p", "--patience", "0s"], &["'0s'", "longer"]),
+        (&["send", "f", "nobody", "--profile", "p"], &["nobody", peer_form]),
+        (&["receive", "--profile", "p", "--max-size", "0"], &["0", "--max-size"]),
+        (&["status", "me"], &["me", "PID"]),
+        (&["completions", "csh"], &["csh", "zsh"]),
     ];
     for (arguments, parts) in table {
         assert_refused(&mut baton(arguments), USAGE, parts, &[]);
@@ -151,6 +167,16 @@ fn files_that_cannot_be_used() {
             vec![&no_key, "is not overwritten", "remove it"],
         ),
         (words(&["key", "new", "--out", gone]), vec![gone, "choose another with --out"]),
+        (words(&["run", gone]), vec![gone, "cannot be read"]),
+        (words(&["run", folder]), vec![folder, "directory"]),
+        (words(&["run", &empty]), vec![&empty, "'profile'", "'expose' or 'forward'"]),
+        (words(&["run", &no_key]), vec![&no_key, "cannot be used"]),
+        (words(&["receive", gone, "--profile", &good]), vec![gone, "cannot be put into"]),
+        (words(&["receive", &good, "--profile", &good]), vec![&good, "directory"]),
+        (words(&["send", gone, &id, "--profile", &good]), vec![gone, "cannot be sent"]),
+        (words(&["send", folder, &id, "--profile", &good]), vec![folder, "is no file"]),
+        (ping(&[&good, "--drain", "2d"]), vec!["the time to drain", "shorter"]),
+        (words(&["status"]), vec!["cannot be asked", "XDG_RUNTIME_DIR"]),
         (issue(&["--pool", "a/b", "--secret-file", gone]), vec![gone, "<pool>-auth"]),
         (issue(&["--pool", "a/b", "--secret-file", folder]), vec![folder, "<pool>-auth"]),
         (

@@ -1,13 +1,14 @@
 //! `baton forward`: a service of another peer, on a local port.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use baton_client::{PeerId, ServiceName, tcp};
+use baton_client::{PeerId, ServiceName};
 use clap::Args;
-use tokio::net::TcpListener;
 
-use super::{Failure, Pool, until_told};
+use super::forwards::{self, Forwards, Transport};
+use super::time::time;
+use super::{Failure, Pool};
 
 #[derive(Args)]
 pub(crate) struct Forward {
@@ -17,28 +18,28 @@ pub(crate) struct Forward {
     /// The other peer and what it calls its service, as `baton expose` prints it
     #[arg(value_name = "PEER/NAME", value_parser = target)]
     target: (PeerId, ServiceName),
+    /// It is a UDP service; without this, a TCP service
+    #[arg(long)]
+    udp: bool,
+    /// With --udp: a flow on which nothing passes for so long ends
+    #[arg(long, default_value = "2m", value_name = "TIME", value_parser = time, requires = "udp")]
+    idle: Duration,
     #[command(flatten)]
     pool: Pool,
 }
 
 impl Forward {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let failed = |source| Failure::Listen { address: self.local.to_string(), source };
-        let listener = TcpListener::bind(self.local).await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
-        let client = self.pool.connect().await?;
+        let transport = if self.udp { Transport::Udp } else { Transport::Tcp };
         let (peer, service) = self.target;
-        writeln!(std::io::stdout(), "{local}")?;
-        let ended = tokio::select! {
-            () = tcp::forward(&client, &listener, peer, &service) => Ok(()),
-            ended = until_told(&client) => ended,
-        };
-        client.close().await;
-        ended
+        let forward = forwards::Forward { transport, local: self.local, peer, service };
+        let forwards = Forwards { exposes: Vec::new(), forwards: vec![forward], idle: self.idle };
+        forwards.run(&self.pool.reach(), "forward").await
     }
 }
 
-fn target(text: &str) -> Result<(PeerId, ServiceName), String> {
+/// Reads `PEER/NAME`.
+pub(crate) fn target(text: &str) -> Result<(PeerId, ServiceName), String> {
     let (peer, name) =
         text.split_once('/').ok_or_else(|| format!("'{text}' has no '/': write PEER/NAME"))?;
     let peer = peer.parse::<PeerId>().map_err(|error| error.to_string())?;

@@ -1,18 +1,33 @@
 //! The command line.
 
+mod completions;
+mod control;
 mod expose;
 mod forward;
+mod forwards;
 mod key;
 mod ping;
+mod progress;
+mod receive;
+#[cfg(test)]
+mod reference;
+mod report;
+mod run;
+mod send;
+mod status;
+mod time;
 mod token;
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use baton_client::files::FileError;
 use baton_client::profile::TokenSource;
 use baton_client::token::TokenError;
 use baton_client::{
-    Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Profile, ProfileError,
+    Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Options, Profile,
+    ProfileError,
 };
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,12 +57,22 @@ enum Verb {
     Expose(expose::Verb),
     /// Bring a service of another peer to a local port
     Forward(forward::Forward),
+    /// Expose and forward many services in one process
+    Run(run::Run),
+    /// Send a file to another peer
+    Send(send::Send),
+    /// Take files from other peers
+    Receive(receive::Receive),
     /// Measure the way to another peer
     Ping(ping::Ping),
+    /// Say how the processes are that run: relay, path, round trip, handovers, migrations
+    Status(status::Status),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Completions),
 }
 
 /// How a verb reaches its pool.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Pool {
     /// The pool's profile: `profile.json` of the ConfigMap <pool>-client
     #[arg(long, env = "BATON_PROFILE", value_name = "FILE")]
@@ -58,6 +83,21 @@ pub(crate) struct Pool {
     /// The key file that says who this is
     #[arg(long, env = "BATON_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The largest UDP payload to try, 1280 to 65535
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u32>,
+    /// At the end, how long to wait for what is under way; 0s cuts it
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = time::time_or_zero)]
+    drain: Duration,
+}
+
+/// All that it takes to attach.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    profile: PathBuf,
+    token_file: Option<PathBuf>,
+    key: Option<PathBuf>,
+    options: Options,
 }
 
 /// What ends a command with exit code 1. One line each: what happened, to what, and what to do.
@@ -85,6 +125,24 @@ pub(crate) enum Failure {
     Listen { address: String, source: io::Error },
     #[error("peer {peer}: {source}")]
     Peer { peer: baton_client::PeerId, source: OpenError },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the configuration {} cannot be read: {source}", path.display())]
+    Config { path: PathBuf, source: io::Error },
+    #[error("{} cannot be used: {}", path.display(), faults.join("; "))]
+    InvalidConfig { path: PathBuf, faults: Vec<String> },
+    #[error("files cannot be put into {}: {source}; give a folder that is there", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "running processes cannot be asked: {0}; set XDG_RUNTIME_DIR as it was when they started"
+    )]
+    Control(io::Error),
+    #[error(
+        "{0}: `baton expose`, `forward`, `run`, `send` and `receive` can be asked while they run"
+    )]
+    NotRunning(String),
+    #[error("interrupted: what has come stays, and the same command goes on from there")]
+    Interrupted,
     #[error("{0}")]
     Ended(String),
     #[error("standard output cannot be written: {0}")]
@@ -94,8 +152,8 @@ pub(crate) enum Failure {
 impl Baton {
     /// Logs to standard error, as asked. What runs for long says when it moves, what is quickly done says only what is wrong.
     pub(crate) fn start_log(&self) -> Result<(), Failure> {
-        let usual =
-            if matches!(self.verb, Verb::Expose(_) | Verb::Forward(_)) { "info" } else { "warn" };
+        let runs = matches!(self.verb, Verb::Expose(_) | Verb::Forward(_) | Verb::Run(_));
+        let usual = if runs { "info" } else { "warn" };
         let filter = self.log.as_deref().unwrap_or(usual);
         let parsed = filter.parse::<EnvFilter>();
         let parsed = parsed.map_err(|error| Failure::Log {
@@ -116,12 +174,27 @@ impl Baton {
             Verb::Token(verb) => verb.run(),
             Verb::Expose(verb) => verb.run().await,
             Verb::Forward(forward) => forward.run().await,
+            Verb::Run(run) => run.run().await,
+            Verb::Send(send) => send.run().await,
+            Verb::Receive(receive) => receive.run().await,
             Verb::Ping(ping) => ping.run().await,
+            Verb::Status(status) => status.run().await,
+            Verb::Completions(completions) => completions.run(),
         }
     }
 }
 
 impl Pool {
+    fn reach(&self) -> Reach {
+        let Self { profile, token_file, key, mtu, drain } = self.clone();
+        let mut options = Options::default();
+        options.mtu = mtu.unwrap_or(options.mtu);
+        options.drain = drain;
+        Reach { profile, token_file, key, options }
+    }
+}
+
+impl Reach {
     /// Attaches, with the key file's key or one of this process alone.
     async fn connect(&self) -> Result<Client, Failure> {
         let mut profile = Profile::read(&self.profile)?;
@@ -140,7 +213,27 @@ impl Pool {
             Some(path) => Identity::load(path)?,
             None => Identity::ephemeral(),
         };
-        Ok(Client::connect(ClientConfig::new(identity, profile)).await?)
+        let config = ClientConfig::new(identity, profile).options(self.options.clone());
+        Ok(Client::connect(config).await?)
+    }
+}
+
+/// Closes, which waits for what is under way; whoever says stop again does not want to wait.
+async fn close(client: &Client) {
+    let mut closing = std::pin::pin!(client.close());
+    tokio::select! {
+        () = &mut closing => return,
+        _ = told() => client.hurry(),
+    }
+    closing.await;
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn told() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::Runtime),
+        _ = terminate.recv() => Ok(()),
     }
 }
 
@@ -157,10 +250,8 @@ async fn until_told(client: &Client) -> Result<(), Failure> {
             }
         }
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Failure::Runtime),
-        _ = terminate.recv() => Ok(()),
+        told = told() => told,
         why = ended => Err(Failure::Ended(over(&why))),
     }
 }

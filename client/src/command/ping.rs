@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use baton_client::{OpenError, PeerId};
+use baton_client::{OpenError, PeerId, Status};
 use clap::Args;
+use serde_json::json;
 
 use super::{Failure, Pool, until_told};
 
@@ -19,35 +20,31 @@ pub(crate) struct Ping {
     /// How often
     #[arg(short = 'c', long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
+    /// One JSON object on a line for each
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     pool: Pool,
 }
 
 impl Ping {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let client = self.pool.connect().await?;
+        let Self { peer, count, json, pool } = self;
+        let client = pool.reach().connect().await?;
         let pings = async {
             let mut failed = None;
-            for number in 1..=self.count {
+            for number in 1..=count {
                 if number > 1 {
                     tokio::time::sleep(PAUSE).await;
                 }
-                failed = match client.ping(self.peer).await {
-                    Ok(time) => {
-                        let status = client.status();
-                        let relay = status
-                            .relay
-                            .map_or_else(|| "none".to_owned(), |relay| relay.to_string());
-                        let (time, rtt) =
-                            (milliseconds(time), milliseconds(status.rtt.unwrap_or_default()));
-                        writeln!(
-                            std::io::stdout(),
-                            "{number}: {time} ms by relay {relay}, which is {rtt} ms away"
-                        )?;
-                        None
-                    }
-                    Err(error) => Some(self.report(number, error)?),
+                let result = client.ping(peer).await;
+                let said = if json {
+                    for_programs(number, &result, &client.status())
+                } else {
+                    for_people(number, &result, &client.status())
                 };
+                writeln!(std::io::stdout(), "{said}")?;
+                failed = result.err().map(|source| Failure::Peer { peer, source });
             }
             failed.map_or(Ok(()), Err)
         };
@@ -58,13 +55,31 @@ impl Ping {
         client.close().await;
         ended
     }
+}
 
-    fn report(&self, number: u32, source: OpenError) -> Result<Failure, Failure> {
-        writeln!(std::io::stdout(), "{number}: {source}")?;
-        Ok(Failure::Peer { peer: self.peer, source })
+fn for_people(number: u32, result: &Result<Duration, OpenError>, status: &Status) -> String {
+    match result {
+        Ok(time) => {
+            let relay = status.relay.map_or_else(|| "none".to_owned(), |relay| relay.to_string());
+            let (time, rtt) = (milliseconds(*time), milliseconds(status.rtt.unwrap_or_default()));
+            format!("{number}: {time:.2} ms by relay {relay}, which is {rtt:.2} ms away")
+        }
+        Err(error) => format!("{number}: {error}"),
     }
 }
 
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.2}", duration.as_secs_f64() * 1000.0)
+fn for_programs(number: u32, result: &Result<Duration, OpenError>, status: &Status) -> String {
+    let said = match result {
+        Ok(time) => json!({
+            "number": number, "ms": milliseconds(*time),
+            "relay": status.relay.map(|relay| relay.to_string()),
+            "relayMs": status.rtt.map(milliseconds),
+        }),
+        Err(error) => json!({"number": number, "error": error.to_string()}),
+    };
+    said.to_string()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }

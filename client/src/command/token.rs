@@ -9,6 +9,7 @@ use baton_client::token::{Grant, issue};
 use clap::{ArgGroup, Subcommand};
 
 use super::Failure;
+use super::time::time;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -44,48 +45,5 @@ impl Verb {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let token = issue(&Grant { pool, peer, group, lifetime: ttl }, &secret, now.as_secs())?;
         Ok(writeln!(std::io::stdout(), "{token}")?)
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is no time: write a number with s, m, h or d, as in 24h");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        _ => return Err(wrong()),
-    };
-    let number: u64 =
-        text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    match number.checked_mul(seconds) {
-        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(wrong()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(time("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
-        for text in [
-            "",
-            "h",
-            "24",
-            "0h",
-            "-1h",
-            "1.5h",
-            "1w",
-            "99999999999999999999d",
-            "999999999999999999d",
-            "ü",
-        ] {
-            assert!(time(text).is_err(), "{text}");
-        }
     }
 }

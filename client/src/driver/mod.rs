@@ -15,12 +15,13 @@ use baton_protocol::id::{Instance, PeerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::client::Shared;
+use crate::client::{Home, Shared};
 use crate::config::ClientConfig;
+use crate::events;
 use crate::presence::{TooManyWatches, Watcher, Watches};
 use crate::session::dial::Dial;
 use crate::session::queue::{SendQueue, lock};
-use crate::session::suspicion::{Counters, Suspicion, Verdict};
+use crate::session::suspicion::{Counters, Patience, Suspicion, Verdict};
 use crate::session::{Established, Input, Session};
 use crate::transport::Outer;
 
@@ -209,9 +210,14 @@ impl Driver {
         let Some((session, welcome)) = &connection.session else { return };
         let routes = usize::try_from(welcome.max_routes).unwrap_or(usize::MAX);
         self.watches.limit = usize::try_from(welcome.max_watches).unwrap_or(usize::MAX);
-        self.current =
-            Some((slot, Suspicion::new(Counters::of(&session.connection), Instant::now())));
-        *lock(&self.shared.home) = Some(session.connection.clone());
+        let (patience, counters) =
+            (Patience::from(&self.config.options), Counters::of(&session.connection));
+        self.current = Some((slot, Suspicion::new(patience, counters, Instant::now())));
+        *lock(&self.shared.home) = Some(Home {
+            connection: session.connection.clone(),
+            local: session.local,
+            observed: welcome.observed,
+        });
         self.shared.routes.use_session(slot, connection.queue.clone(), routes);
         let frames = self.watches.frames();
         self.write(slot, &frames);
@@ -231,8 +237,7 @@ impl Driver {
             Event::HandedOver { .. } | Event::Resumed { .. } => self.shared.peers.poke(None),
             _ => {}
         }
-        // Nobody may be listening.
-        let _ = self.shared.events.send(event);
+        self.shared.tell(event.into());
     }
 
     fn input(&mut self, slot: Slot, input: Input) {
@@ -262,6 +267,14 @@ impl Driver {
                 self.attachment.handle_closed(slot, how, now);
             }
             Input::Frame(frame) => self.frame(slot, frame, now),
+            Input::Migrated => {
+                let relay = {
+                    let mut status = lock(&self.shared.status);
+                    status.migrations += 1;
+                    status.relay
+                };
+                self.shared.tell(events::Event::Migrated { relay });
+            }
         }
     }
 
@@ -274,7 +287,11 @@ impl Driver {
                 }
             }
             Frame::Notice { alias, code } => self.shared.routes.notice(slot, alias, code),
-            Frame::Presence { peer, state, .. } if in_use => self.watches.presence(peer, state),
+            Frame::Presence { peer, state, .. } if in_use => {
+                if self.watches.presence(peer, state) {
+                    self.shared.tell(events::Event::Presence { peer, state });
+                }
+            }
             Frame::Resync if in_use => {
                 let frames = self.watches.frames();
                 self.write(slot, &frames);

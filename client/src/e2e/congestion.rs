@@ -16,6 +16,8 @@ use bytes::Bytes;
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
 
+use super::flow::NUDGE;
+
 /// Bytes that each step lets out beyond the window.
 const STEP: u64 = 16 * 1200;
 
@@ -31,7 +33,7 @@ pub(super) async fn nudge(connection: quinn::Connection) {
     let acknowledged = shared.acknowledged.load(Ordering::Relaxed);
     for step in 0..STEPS {
         // Fails only on a connection that has ended.
-        if connection.send_datagram(Bytes::from_static(&[0])).is_err() {
+        if connection.send_datagram(Bytes::from_static(&[NUDGE])).is_err() {
             return;
         }
         let pause = PAUSE.max(connection.rtt().mul_f32(1.5));

@@ -5,12 +5,14 @@
 
 mod address;
 mod congestion;
+mod flow;
 mod peers;
 mod socket;
 mod stream;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use baton_protocol::id::PeerId;
@@ -26,7 +28,10 @@ use tokio::task::JoinSet;
 
 use self::address::Addresses;
 use self::congestion::NudgeableCubic;
-pub(crate) use self::peers::Peers;
+pub(crate) use self::flow::LONGEST;
+pub use self::flow::{Flow, FlowError, IncomingFlow};
+use self::flow::{Flows, Place};
+pub(crate) use self::peers::{Kind, Peers};
 use self::socket::RelayedSocket;
 pub(crate) use self::stream::ABANDONED;
 pub use self::stream::{Gone, IncomingStream, RecvStream, Rejection, SendStream};
@@ -70,6 +75,12 @@ const WAITING: usize = 64;
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const WINDOW: u32 = 4 * STREAM_WINDOW;
 
+/// Bytes of datagrams that wait to be sent on one connection, and to be read. When there are more, the oldest go.
+const DATAGRAMS: usize = 256 * 1024;
+
+/// Datagrams of one peer that come by streams of their own, at a time.
+const LARGE_DATAGRAMS: u32 = 32;
+
 const CLOSED: VarInt = VarInt::from_u32(0);
 const IMPOSTOR: VarInt = VarInt::from_u32(1);
 
@@ -112,7 +123,7 @@ pub enum OpenError {
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The client is closed.
-    #[error("the client is closed")]
+    #[error("the client is closing, or closed")]
     Closed,
 }
 
@@ -125,7 +136,9 @@ pub(crate) struct EndToEnd {
     routes: Arc<Routes>,
     addresses: Arc<Addresses>,
     peers: Arc<Peers>,
+    flows: Arc<Flows>,
     made: mpsc::Sender<(PeerId, Connection)>,
+    accepted_flows: tokio::sync::Mutex<mpsc::Receiver<IncomingFlow>>,
     streams: tokio::sync::Mutex<mpsc::Receiver<IncomingStream>>,
 }
 
@@ -135,6 +148,7 @@ impl EndToEnd {
         routes: Arc<Routes>,
         inbound: Arc<Inbound>,
         peers: Arc<Peers>,
+        dropped: Arc<AtomicU64>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, SetupError> {
         let tls = PeerTls::new(identity)?;
@@ -158,10 +172,30 @@ impl EndToEnd {
         .map_err(SetupError::Endpoint)?;
         let (made, new) = mpsc::channel(WAITING);
         let (accepted, streams) = mpsc::channel(WAITING);
-        let keeper = Keeper { addresses: addresses.clone(), peers: peers.clone(), accepted };
+        let (accepted_flow, flows_out) = mpsc::channel(WAITING);
+        let flows = Arc::new(Flows::new(dropped));
+        let keeper = Keeper {
+            addresses: addresses.clone(),
+            peers: peers.clone(),
+            flows: flows.clone(),
+            accepted,
+            accepted_flow,
+        };
         tasks.spawn(keeper.run(endpoint.clone(), new));
         let streams = tokio::sync::Mutex::new(streams);
-        Ok(Self { endpoint, tls, transport, routes, addresses, peers, made, streams })
+        let accepted_flows = tokio::sync::Mutex::new(flows_out);
+        Ok(Self {
+            endpoint,
+            tls,
+            transport,
+            routes,
+            addresses,
+            peers,
+            flows,
+            made,
+            accepted_flows,
+            streams,
+        })
     }
 
     pub(crate) async fn open(
@@ -169,11 +203,21 @@ impl EndToEnd {
         peer: PeerId,
         service: &ServiceName,
     ) -> Result<(SendStream, RecvStream), OpenError> {
-        self.open_stream(peer, &Wanted::Service(service.clone())).await
+        Ok(self.open_stream(peer, &Wanted::Service(service.clone())).await?.streams)
+    }
+
+    pub(crate) async fn open_flow(
+        &self,
+        peer: PeerId,
+        service: &ServiceName,
+    ) -> Result<Flow, OpenError> {
+        let opened = self.open_stream(peer, &Wanted::Flow(service.clone())).await?;
+        let Opened { connection, place, streams } = opened;
+        Ok(Flow::new(peer, connection, place, streams))
     }
 
     pub(crate) async fn ping(&self, peer: PeerId) -> Result<Duration, OpenError> {
-        let (mut send, mut receive) = self.open_stream(peer, &Wanted::Ping).await?;
+        let (mut send, mut receive) = self.open_stream(peer, &Wanted::Ping).await?.streams;
         let began = Instant::now();
         let echo = async {
             let nonce: [u8; 8] = rand::random();
@@ -190,25 +234,48 @@ impl EndToEnd {
         self.streams.lock().await.recv().await
     }
 
+    pub(crate) async fn accept_flow(&self) -> Option<IncomingFlow> {
+        self.accepted_flows.lock().await.recv().await
+    }
+
     pub(crate) async fn close(&self) {
         self.endpoint.close(CLOSED, b"");
         let _ = tokio::time::timeout(FAREWELL, self.endpoint.wait_idle()).await;
     }
 
-    async fn open_stream(
-        &self,
-        peer: PeerId,
-        wanted: &Wanted,
-    ) -> Result<(SendStream, RecvStream), OpenError> {
+    async fn open_stream(&self, peer: PeerId, wanted: &Wanted) -> Result<Opened, OpenError> {
+        if !self.peers.life.is_open() {
+            return Err(OpenError::Closed);
+        }
         let (connection, was_there) = self.connection(peer).await?;
-        match open_on(&connection, wanted).await {
+        match self.open_on(connection, wanted).await {
             // The peer may be another process than the one that this connection was made to, and have forgotten it.
             Err(OpenError::Lost(_)) if was_there => {
                 let (connection, _) = self.connection(peer).await?;
-                open_on(&connection, wanted).await
+                self.open_on(connection, wanted).await
             }
             result => result,
         }
+    }
+
+    async fn open_on(&self, connection: Connection, wanted: &Wanted) -> Result<Opened, OpenError> {
+        let opened = async {
+            let lost =
+                || OpenError::Lost(connection.close_reason().unwrap_or(ConnectionError::Reset));
+            let (mut send, mut receive) = connection.open_bi().await.map_err(OpenError::Lost)?;
+            // Before the other end knows of the flow, because its datagrams may overtake its answer.
+            let place = self.flows.register(&connection, send.id());
+            send.write_all(&opening(wanted)).await.map_err(|_| lost())?;
+            let answer = read_answer(&mut receive).await;
+            let answer = answer.map_err(|_| {
+                connection.close_reason().map_or(OpenError::NoAnswer, OpenError::Lost)
+            })?;
+            answer.map_err(OpenError::Rejected)?;
+            Ok((place, (send, receive)))
+        };
+        let opened =
+            tokio::time::timeout(OPENING, opened).await.unwrap_or(Err(OpenError::NoAnswer));
+        opened.map(|(place, streams)| Opened { connection, place, streams })
     }
 
     /// The connection to a peer, and whether it was there before.
@@ -262,28 +329,21 @@ async fn hopeless(state: &mut watch::Receiver<RouteState>) -> OpenError {
     }
 }
 
-async fn open_on(
-    connection: &Connection,
-    wanted: &Wanted,
-) -> Result<(SendStream, RecvStream), OpenError> {
-    let opened = async {
-        let (mut send, mut receive) = connection.open_bi().await.map_err(OpenError::Lost)?;
-        let lost = || OpenError::Lost(connection.close_reason().unwrap_or(ConnectionError::Reset));
-        send.write_all(&opening(wanted)).await.map_err(|_| lost())?;
-        let answer = read_answer(&mut receive).await;
-        let answer = answer
-            .map_err(|_| connection.close_reason().map_or(OpenError::NoAnswer, OpenError::Lost))?;
-        answer.map_err(OpenError::Rejected)?;
-        Ok((send, receive))
-    };
-    tokio::time::timeout(OPENING, opened).await.unwrap_or(Err(OpenError::NoAnswer))
+/// A stream that was opened, and accepted by the other end.
+struct Opened {
+    connection: Connection,
+    /// For the datagrams that bear its number.
+    place: Place,
+    streams: (SendStream, RecvStream),
 }
 
 /// Keeps the connections between peers and takes what comes on them. Its tasks end with it.
 struct Keeper {
     addresses: Arc<Addresses>,
     peers: Arc<Peers>,
+    flows: Arc<Flows>,
     accepted: mpsc::Sender<IncomingStream>,
+    accepted_flow: mpsc::Sender<IncomingFlow>,
 }
 
 impl Keeper {
@@ -325,11 +385,26 @@ impl Keeper {
     async fn keep(self: Arc<Self>, peer: PeerId, connection: Connection) {
         let poked = self.peers.lives(peer, &connection);
         let mut tasks = JoinSet::new();
+        let mut told = false;
         loop {
             tokio::select! {
                 () = poked.notified() => drop(tasks.spawn(congestion::nudge(connection.clone()))),
+                () = self.peers.life.draining(), if !told => {
+                    told = true;
+                    tasks.spawn(stream::say_closing(connection.clone()));
+                }
+                // That the connection is lost is said by the one that waits for streams.
+                Ok(datagram) = connection.read_datagram() => self.flows.deliver(&connection, &datagram),
+                Ok(receive) = connection.accept_uni() => {
+                    let (this, connection) = (self.clone(), connection.clone());
+                    tasks.spawn(async move {
+                        if let Some(datagram) = flow::read_large(receive).await {
+                            this.flows.deliver(&connection, &datagram);
+                        }
+                    });
+                }
                 opened = connection.accept_bi() => match opened {
-                    Ok((send, receive)) => drop(tasks.spawn(self.clone().stream(peer, send, receive))),
+                    Ok(streams) => drop(tasks.spawn(self.clone().stream(peer, connection.clone(), streams))),
                     Err(error) => {
                         tracing::debug!(?peer, %error, "a connection between peers ended");
                         break;
@@ -342,24 +417,36 @@ impl Keeper {
         tasks.shutdown().await;
     }
 
-    async fn stream(self: Arc<Self>, peer: PeerId, send: SendStream, mut receive: RecvStream) {
+    async fn stream(
+        self: Arc<Self>,
+        peer: PeerId,
+        connection: Connection,
+        (send, mut receive): (SendStream, RecvStream),
+    ) {
         let wanted = tokio::time::timeout(OPENING, read_opening(&mut receive)).await;
-        let service = match wanted {
-            Ok(Some(Wanted::Service(service))) => service,
+        let (kind, service) = match wanted {
+            Ok(Some(Wanted::Service(service))) => (Kind::Stream, service),
+            Ok(Some(Wanted::Flow(service))) => (Kind::Flow, service),
             Ok(Some(Wanted::Ping)) => return stream::echo(send, receive).await,
+            Ok(Some(Wanted::Closing)) => return self.peers.closing(peer),
             Ok(None) | Err(_) => {
                 return stream::reject(send, receive, Rejection::NotUnderstood).await;
             }
         };
-        match self.peers.judge(&service, &peer) {
-            Ok(()) => {
-                // Waits for the owner; the peer gives up by itself.
-                let _ = self
-                    .accepted
-                    .send(IncomingStream { peer, service, streams: Some((send, receive)) })
-                    .await;
+        if let Err(why) = self.peers.judge(kind, &service, &peer) {
+            return stream::reject(send, receive, why).await;
+        }
+        let streams = Some((send, receive));
+        // Waits for the owner; the peer gives up by itself.
+        match kind {
+            Kind::Stream => {
+                drop(self.accepted.send(IncomingStream { peer, service, streams }).await)
             }
-            Err(why) => stream::reject(send, receive, why).await,
+            Kind::Flow => {
+                let flows = self.flows.clone();
+                let incoming = IncomingFlow { peer, service, connection, flows, streams };
+                drop(self.accepted_flow.send(incoming).await);
+            }
         }
     }
 }
@@ -371,7 +458,7 @@ fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(LARGE_DATAGRAMS))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
@@ -383,9 +470,8 @@ fn transport() -> TransportConfig {
         .ack_frequency_config(Some(ack))
         .congestion_controller_factory(Arc::new(NudgeableCubic::default()))
         .initial_rtt(Duration::from_millis(150))
-        // Datagrams here are nudges, which nobody reads: they are sent for their acknowledgement.
-        .datagram_receive_buffer_size(Some(1024))
-        .datagram_send_buffer_size(1024);
+        .datagram_receive_buffer_size(Some(DATAGRAMS))
+        .datagram_send_buffer_size(DATAGRAMS);
     transport
 }
 

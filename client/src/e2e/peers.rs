@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use baton_protocol::id::PeerId;
 use quinn::Connection;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use super::stream::Rejection;
+use crate::events::Event;
+use crate::life::Life;
 use crate::service::{Allow, ServiceName};
 use crate::session::queue::lock;
 
@@ -20,22 +22,50 @@ struct Living {
     poked: Arc<Notify>,
 }
 
+/// What a service takes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kind {
+    /// Streams.
+    Stream,
+    /// Flows of datagrams.
+    Flow,
+}
+
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Peers {
+    events: broadcast::Sender<Event>,
+    pub(super) life: Arc<Life>,
     places: Mutex<HashMap<PeerId, Place>>,
     /// Connections that live, whoever made them.
     living: Mutex<HashMap<usize, Living>>,
-    services: Mutex<BTreeMap<ServiceName, Allow>>,
+    services: Mutex<BTreeMap<(Kind, ServiceName), Allow>>,
 }
 
 impl Peers {
-    pub(crate) fn offer(&self, service: ServiceName, allow: Allow) {
-        lock(&self.services).insert(service, allow);
+    pub(crate) fn new(events: broadcast::Sender<Event>, life: Arc<Life>) -> Self {
+        let (places, living, services) = Default::default();
+        Self { events, life, places, living, services }
     }
 
-    pub(super) fn judge(&self, service: &ServiceName, peer: &PeerId) -> Result<(), Rejection> {
-        match lock(&self.services).get(service) {
+    pub(crate) fn offer(&self, kind: Kind, service: ServiceName, allow: Allow) {
+        lock(&self.services).insert((kind, service), allow);
+    }
+
+    /// The peer says that it is about to close.
+    pub(super) fn closing(&self, peer: PeerId) {
+        // Nobody may be listening.
+        let _ = self.events.send(Event::PeerClosing { peer });
+    }
+
+    pub(super) fn judge(
+        &self,
+        kind: Kind,
+        service: &ServiceName,
+        peer: &PeerId,
+    ) -> Result<(), Rejection> {
+        match lock(&self.services).get(&(kind, service.clone())) {
+            _ if !self.life.is_open() => Err(Rejection::Closing),
             None => Err(Rejection::UnknownService),
             Some(allow) if allow.admits(peer) => Ok(()),
             Some(_) => Err(Rejection::NotAllowed),

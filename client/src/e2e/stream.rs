@@ -1,8 +1,12 @@
 //! How a stream between peers begins: what it is for, and the answer.
 //!
 //! ```text
-//! opener:   version 1, length of the name, name          an empty name asks for an echo: a ping
-//! acceptor: answer                                       then both sides' bytes are the owners'
+//! opener:   kind, length of the name, name
+//! acceptor: answer
+//!
+//! kind 1: a stream to a service; after the answer both sides' bytes are the owners'. Without a name: a ping
+//! kind 2: a flow of datagrams to a service, see `flow`
+//! kind 3: without a name and an answer: the opener is about to close
 //! ```
 
 use baton_protocol::id::PeerId;
@@ -16,7 +20,10 @@ pub use quinn::SendStream;
 /// A stream's way in.
 pub use quinn::RecvStream;
 
-const VERSION: u8 = 1;
+/// What a stream is for: its first byte.
+const SERVICE: u8 = 1;
+const FLOW: u8 = 2;
+const CLOSING: u8 = 3;
 
 /// The code that streams are reset with when nobody wants them.
 pub(crate) const ABANDONED: VarInt = VarInt::from_u32(0x1);
@@ -33,14 +40,22 @@ pub enum Rejection {
     /// What stands behind the service does not answer.
     #[error("the peer cannot reach what stands behind the service")]
     Unreachable,
-    /// The opening cannot be read, or is of a version that the peer does not speak.
+    /// The opening cannot be read, or is of a kind that the peer does not know.
     #[error("the peer does not understand how the stream was opened")]
     NotUnderstood,
+    /// The peer is about to close.
+    #[error("the peer is closing, and takes nothing new")]
+    Closing,
 }
 
 impl Rejection {
-    const ALL: [Self; 4] =
-        [Self::UnknownService, Self::NotAllowed, Self::Unreachable, Self::NotUnderstood];
+    const ALL: [Self; 5] = [
+        Self::UnknownService,
+        Self::NotAllowed,
+        Self::Unreachable,
+        Self::NotUnderstood,
+        Self::Closing,
+    ];
 
     const fn number(self) -> u8 {
         match self {
@@ -48,6 +63,7 @@ impl Rejection {
             Self::NotAllowed => 2,
             Self::Unreachable => 3,
             Self::NotUnderstood => 4,
+            Self::Closing => 5,
         }
     }
 }
@@ -57,32 +73,41 @@ impl Rejection {
 pub(super) enum Wanted {
     Ping,
     Service(ServiceName),
+    /// Datagrams to a service.
+    Flow(ServiceName),
+    /// Nothing: the opener is about to close.
+    Closing,
 }
 
 /// The first bytes of a stream.
 pub(super) fn opening(wanted: &Wanted) -> Vec<u8> {
-    let name = match wanted {
-        Wanted::Ping => "",
-        Wanted::Service(name) => name.as_str(),
+    let (kind, name) = match wanted {
+        Wanted::Ping => (SERVICE, ""),
+        Wanted::Service(name) => (SERVICE, name.as_str()),
+        Wanted::Flow(name) => (FLOW, name.as_str()),
+        Wanted::Closing => (CLOSING, ""),
     };
     // A name has at most 64 bytes.
-    [&[VERSION, name.len() as u8], name.as_bytes()].concat()
+    [&[kind, name.len() as u8], name.as_bytes()].concat()
 }
 
 /// Reads the first bytes of a stream; none if they make no sense.
 pub(super) async fn read_opening(receive: &mut RecvStream) -> Option<Wanted> {
     let mut head = [0; 2];
     receive.read_exact(&mut head).await.ok()?;
-    let [version, length] = head;
-    if version != VERSION {
+    let [kind, length] = head;
+    if !(SERVICE..=CLOSING).contains(&kind) {
         return None;
     }
     let mut name = vec![0; usize::from(length)];
     receive.read_exact(&mut name).await.ok()?;
-    if name.is_empty() {
-        return Some(Wanted::Ping);
+    let service = || String::from_utf8(name.clone()).ok()?.parse().ok();
+    match kind {
+        SERVICE if name.is_empty() => Some(Wanted::Ping),
+        SERVICE => service().map(Wanted::Service),
+        FLOW => service().map(Wanted::Flow),
+        _ => name.is_empty().then_some(Wanted::Closing),
     }
-    String::from_utf8(name).ok()?.parse().ok().map(Wanted::Service)
 }
 
 /// Reads the answer. The outer error is the stream's or the connection's.
@@ -161,6 +186,16 @@ pub(super) async fn reject(mut send: SendStream, mut receive: RecvStream, why: R
     }
 }
 
+/// Tells the other end that this one is about to close. It matters to nobody here whether that arrives: so does the close.
+pub(super) async fn say_closing(connection: quinn::Connection) {
+    if let Ok((mut send, _receive)) = connection.open_bi().await
+        && send.write_all(&opening(&Wanted::Closing)).await.is_ok()
+        && send.finish().is_ok()
+    {
+        let _ = send.stopped().await;
+    }
+}
+
 /// Answers a ping: sends back what comes, until it ends.
 pub(super) async fn echo(mut send: SendStream, mut receive: RecvStream) {
     const LONGEST: usize = 64;
@@ -184,10 +219,12 @@ mod tests {
     fn the_opening_is_these_bytes() {
         assert_eq!(opening(&Wanted::Service("web".parse().unwrap())), b"\x01\x03web");
         assert_eq!(opening(&Wanted::Ping), b"\x01\x00");
+        assert_eq!(opening(&Wanted::Flow("dns".parse().unwrap())), b"\x02\x03dns");
+        assert_eq!(opening(&Wanted::Closing), b"\x03\x00");
     }
 
     #[test]
     fn the_answers_are_these_numbers() {
-        assert_eq!(Rejection::ALL.map(Rejection::number), [1, 2, 3, 4]);
+        assert_eq!(Rejection::ALL.map(Rejection::number), [1, 2, 3, 4, 5]);
     }
 }

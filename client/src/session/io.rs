@@ -108,7 +108,13 @@ pub(super) async fn write_datagrams(
     }
 }
 
-pub(super) async fn read_datagrams(connection: quinn::Connection, senders: Arc<Senders>) {
+pub(super) async fn read_datagrams(
+    connection: quinn::Connection,
+    senders: Arc<Senders>,
+    slot: Slot,
+    inputs: mpsc::Sender<(Slot, Input)>,
+) {
+    let mut last_echo = None;
     while let Ok(bytes) = connection.read_datagram().await {
         match Datagram::decode(&bytes) {
             Ok(Datagram::Aliased { alias, payload }) => senders.aliased(alias, payload),
@@ -117,6 +123,10 @@ pub(super) async fn read_datagrams(connection: quinn::Connection, senders: Arc<S
             Ok(Datagram::Echo { nonce }) => {
                 let size = connection.max_datagram_size().unwrap_or(0);
                 let _ = connection.send_datagram(echo_reply(nonce, size));
+                // It is repeated until answered; another nonce is another address.
+                if last_echo.replace(nonce) != Some(nonce) {
+                    let _ = inputs.send((slot, Input::Migrated)).await;
+                }
             }
             Ok(Datagram::EchoReply { .. }) => {}
             Err(error) => tracing::debug!(%error, "a datagram was dropped"),

@@ -8,6 +8,7 @@ mod io;
 pub(crate) mod queue;
 pub(crate) mod suspicion;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) enum Input {
     DialFailed(DialFailure, String),
     /// A frame came that is not the session's own business.
     Frame(Frame),
+    /// The relay sees this end at another address.
+    Migrated,
     /// The connection ended.
     Closed(Closed),
 }
@@ -52,6 +55,8 @@ pub(crate) enum Input {
 #[derive(Clone, Debug)]
 pub(crate) struct Established {
     pub(crate) connection: quinn::Connection,
+    /// The address that its socket is bound to.
+    pub(crate) local: Option<SocketAddr>,
     control: mpsc::Sender<Bytes>,
 }
 
@@ -101,8 +106,11 @@ impl Session {
         let mut tasks = JoinSet::new();
         tasks.spawn(io::write_control(send, writes, gate.clone()));
         tasks.spawn(io::write_datagrams(connection.clone(), self.queue.clone(), gate.clone()));
-        tasks.spawn(io::read_datagrams(connection.clone(), senders.clone()));
-        let established = Established { connection: connection.clone(), control: control.clone() };
+        let inputs = self.inputs.clone();
+        tasks.spawn(io::read_datagrams(connection.clone(), senders.clone(), self.slot, inputs));
+        let local = endpoint.local_addr().ok();
+        let established =
+            Established { connection: connection.clone(), control: control.clone(), local };
         self.tell(Input::Welcome(Box::new(established), welcome)).await;
         // Its frames come after WELCOME, because this is the task that tells of both.
         let frames =

@@ -4,14 +4,25 @@
 
 use std::time::{Duration, Instant};
 
-/// Something that must be acknowledged was sent, and nothing was heard for so long: suspect.
-const UNANSWERED: Duration = Duration::from_secs(3);
+use crate::options::Options;
 
-/// Two keep-alives without a word: suspect.
-const SILENT: Duration = Duration::from_secs(24);
+/// How patient it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Something that must be acknowledged was sent, and nothing was heard for so long: suspect.
+    pub(crate) unanswered: Duration,
+    /// Not a word for so long: suspect.
+    pub(crate) silent: Duration,
+    /// The connection is given up.
+    pub(crate) give_up: Duration,
+}
 
-/// The connection is given up.
-const GIVE_UP: Duration = Duration::from_secs(45);
+impl From<&Options> for Patience {
+    fn from(options: &Options) -> Self {
+        let Options { unanswered, give_up, .. } = *options;
+        Self { unanswered, silent: options.suspect(), give_up }
+    }
+}
 
 /// What to think of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +73,7 @@ impl Counters {
 /// The silence of one connection.
 #[derive(Debug)]
 pub(crate) struct Suspicion {
+    patience: Patience,
     last: Counters,
     heard_at: Instant,
     /// Since when something is unanswered.
@@ -69,8 +81,8 @@ pub(crate) struct Suspicion {
 }
 
 impl Suspicion {
-    pub(crate) fn new(counters: Counters, now: Instant) -> Self {
-        Self { last: counters, heard_at: now, asked_at: None }
+    pub(crate) fn new(patience: Patience, counters: Counters, now: Instant) -> Self {
+        Self { patience, last: counters, heard_at: now, asked_at: None }
     }
 
     /// Judges the counters at `now`.
@@ -83,11 +95,13 @@ impl Suspicion {
         }
         self.last = counters;
         let silent = now.saturating_duration_since(self.heard_at);
-        let unanswered =
-            self.asked_at.is_some_and(|at| now.saturating_duration_since(at) >= UNANSWERED);
+        let patience = &self.patience;
+        let unanswered = self
+            .asked_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= patience.unanswered);
         match () {
-            () if silent >= GIVE_UP => Verdict::Lost,
-            () if unanswered || silent >= SILENT => Verdict::Suspect,
+            () if silent >= patience.give_up => Verdict::Lost,
+            () if unanswered || silent >= patience.silent => Verdict::Suspect,
             () => Verdict::Alive,
         }
     }
@@ -100,7 +114,8 @@ mod tests {
     /// Feeds (second, heard, eliciting) and writes down the first second of each new verdict.
     fn story(steps: impl IntoIterator<Item = (u64, u64, u64)>) -> Vec<(u64, Verdict)> {
         let start = Instant::now();
-        let mut suspicion = Suspicion::new(Counters { heard: 0, eliciting: 0 }, start);
+        let patience = Patience::from(&Options::default());
+        let mut suspicion = Suspicion::new(patience, Counters { heard: 0, eliciting: 0 }, start);
         let mut verdicts: Vec<(u64, Verdict)> = Vec::new();
         for (second, heard, eliciting) in steps {
             let verdict =

@@ -10,17 +10,19 @@ use tokio::process::{Child, Command};
 
 use crate::fleet::{Fleet, POOL, SECRET, token};
 
-fn baton(arguments: &[&str]) -> Command {
+pub(crate) fn baton(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
     command.args(arguments).env_remove("BATON_TOKEN").kill_on_drop(true);
+    // Nothing of a test is found by `baton status`, unless it says so.
+    command.env("XDG_RUNTIME_DIR", "/nonexistent");
     command
 }
 
-async fn run(arguments: &[&str]) -> Output {
+pub(crate) async fn run(arguments: &[&str]) -> Output {
     tokio::time::timeout(Duration::from_secs(30), baton(arguments).output()).await.unwrap().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
@@ -33,17 +35,17 @@ async fn start(arguments: &[&str]) -> (Child, String) {
     (child, line.expect("a line"))
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
 }
 
 impl Files {
-    fn new(fleet: &Fleet) -> Self {
+    pub(crate) fn new(fleet: &Fleet) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
             folder.path().join("profile.json"),
@@ -55,7 +57,7 @@ impl Files {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         Path::join(self.folder.path(), name).to_string_lossy().into_owned()
     }
 }

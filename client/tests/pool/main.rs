@@ -5,10 +5,15 @@
 
 mod attachment;
 mod command;
+mod events;
+mod files;
 mod fleet;
+mod flows;
 mod handover;
 mod loss;
 mod presence;
+mod seeds;
 mod streams;
 mod transfer;
 mod udp;
+mod verbs;

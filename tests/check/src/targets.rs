@@ -69,7 +69,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 19] = [
+pub(crate) const TARGETS: [Target; 20] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -110,6 +110,19 @@ pub(crate) const TARGETS: [Target; 19] = [
             package: Some("baton-tests"),
             features: Some("fleet"),
             tests: &["fleet"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "forwards",
+        tier: "fleet",
+        about: "the command carries TCP, UDP and a file of 1 GiB while relays go and addresses change",
+        from: Extent::Full,
+        limit: minutes(15),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["forwards"],
             threads: Some(1),
         }),
     },

@@ -1,8 +1,9 @@
-//! A load balancer by 5-tuple on loopback, as a Service is one: a flow stays where its first packet went.
+//! A load balancer by 5-tuple on loopback, as a Service is one: a flow stays where its first packet went. It is a NAT as well,
+//! which can forget its mappings, and it can lose a relay.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UdpSocket;
@@ -15,8 +16,23 @@ const DATAGRAM: usize = 65_535;
 #[derive(Debug)]
 pub struct Balancer {
     address: SocketAddr,
-    targets: Arc<Mutex<Vec<SocketAddr>>>,
+    state: Arc<Mutex<State>>,
     _tasks: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Where new flows may go.
+    targets: Vec<Target>,
+    /// How often the mappings were forgotten.
+    binding: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    address: SocketAddr,
+    /// Nothing goes there, and nothing comes from there.
+    cut: Arc<AtomicBool>,
 }
 
 impl Balancer {
@@ -27,10 +43,10 @@ impl Balancer {
     pub async fn start() -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let address = front.local_addr().expect("an address");
-        let targets = Arc::new(Mutex::default());
+        let state: Arc<Mutex<State>> = Arc::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(Arc::new(front), targets.clone()));
-        Self { address, targets, _tasks: tasks }
+        tasks.spawn(run(Arc::new(front), state.clone()));
+        Self { address, state, _tasks: tasks }
     }
 
     /// Where clients come in.
@@ -41,21 +57,44 @@ impl Balancer {
 
     /// New flows may go there.
     pub fn add(&self, target: SocketAddr) {
-        self.lock().push(target);
+        self.lock().targets.push(Target { address: target, cut: Arc::default() });
     }
 
     /// No more flows go there. Those that do stay.
     pub fn remove(&self, target: SocketAddr) {
-        self.lock().retain(|known| *known != target);
+        self.lock().targets.retain(|known| known.address != target);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As if that machine had lost its power: its flows fall silent, in both directions, and no more go there.
+    pub fn cut(&self, target: SocketAddr) {
+        self.lock().targets.retain(|known| {
+            let meant = known.address == target;
+            if meant {
+                known.cut.store(true, Ordering::Relaxed);
+            }
+            !meant
+        });
     }
+
+    /// As a NAT that forgets its mappings: from its next packet on each flow comes to its relay from another port. What the
+    /// relay still sends to the old one is lost.
+    pub fn rebind(&self) {
+        self.lock().binding += 1;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One flow: its socket towards its relay, and the task that brings the answers back.
 struct Flow {
+    target: Target,
+    binding: u64,
     back: Arc<UdpSocket>,
     answers: AbortHandle,
 }
@@ -66,48 +105,63 @@ impl Drop for Flow {
     }
 }
 
-async fn run(front: Arc<UdpSocket>, targets: Arc<Mutex<Vec<SocketAddr>>>) {
+async fn run(front: Arc<UdpSocket>, state: Arc<Mutex<State>>) {
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
         let Ok((length, client)) = front.recv_from(&mut buffer).await else { continue };
-        let flow = match flows.entry(client) {
-            Entry::Occupied(flow) => flow.into_mut(),
-            Entry::Vacant(new) => match open(&front, &targets, client, &mut tasks).await {
-                Some(flow) => new.insert(flow),
-                None => continue,
-            },
-        };
-        // A relay that is gone answers by ICMP: the flow is as dead as its relay.
-        let _ = flow.back.send(&buffer[..length]).await;
+        let binding = lock(&state).binding;
+        let known = flows.get(&client);
+        if known.is_none_or(|flow| flow.binding != binding) {
+            let target = known.map(|flow| flow.target.clone()).or_else(|| choose(&state));
+            let Some(target) = target else { continue };
+            let Some(flow) = open(&front, target, binding, client, &mut tasks).await else {
+                continue;
+            };
+            flows.insert(client, flow);
+        }
+        let Some(flow) = flows.get(&client) else { continue };
+        if !flow.target.cut.load(Ordering::Relaxed) {
+            // A relay that is gone answers by ICMP: the flow is as dead as its relay.
+            let _ = flow.back.send(&buffer[..length]).await;
+        }
     }
 }
 
-/// A flow to one of the targets; none if there is no target.
+/// One of the targets; none if there is none.
+fn choose(state: &Mutex<State>) -> Option<Target> {
+    let state = lock(state);
+    let chosen = rand::random_range(..state.targets.len().max(1));
+    state.targets.get(chosen).cloned()
+}
+
 async fn open(
     front: &Arc<UdpSocket>,
-    targets: &Mutex<Vec<SocketAddr>>,
+    target: Target,
+    binding: u64,
     client: SocketAddr,
     tasks: &mut JoinSet<()>,
 ) -> Option<Flow> {
-    let target = {
-        let targets = targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen = rand::random_range(..targets.len().max(1));
-        *targets.get(chosen)?
-    };
     let back = UdpSocket::bind("127.0.0.1:0").await.ok()?;
-    back.connect(target).await.ok()?;
+    back.connect(target.address).await.ok()?;
     let back = Arc::new(back);
-    let answers = tasks.spawn(answer(back.clone(), front.clone(), client));
-    Some(Flow { back, answers })
+    let answers = tasks.spawn(answer(back.clone(), front.clone(), client, target.cut.clone()));
+    Some(Flow { target, binding, back, answers })
 }
 
-async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr) {
+async fn answer(
+    back: Arc<UdpSocket>,
+    front: Arc<UdpSocket>,
+    client: SocketAddr,
+    cut: Arc<AtomicBool>,
+) {
     let mut buffer = vec![0; DATAGRAM];
     loop {
         if let Ok(length) = back.recv(&mut buffer).await {
-            let _ = front.send_to(&buffer[..length], client).await;
+            if !cut.load(Ordering::Relaxed) {
+                let _ = front.send_to(&buffer[..length], client).await;
+            }
         } else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

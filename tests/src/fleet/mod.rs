@@ -87,19 +87,25 @@ impl Fleet {
         self.relays.iter().map(Relay::metrics).collect()
     }
 
-    /// A client of the pool with this seed, as it would be configured by a profile.
-    ///
-    /// # Panics
-    /// Never: the profile is made here.
+    /// The pool's profile, as its clients have it in a file.
     #[must_use]
-    pub fn client(&self, seed: u8) -> ClientConfig {
+    pub fn profile(&self) -> String {
         let profile = json!({
             "addresses": [self.address().to_string()],
             "serverName": SERVER_NAME,
             "audience": "tests/edge",
             "ca": self.ca,
         });
-        let profile = Profile::from_json(profile.to_string().as_bytes()).expect("a profile");
+        profile.to_string()
+    }
+
+    /// A client of the pool with this seed, as it would be configured by a profile.
+    ///
+    /// # Panics
+    /// Never: the profile is made here.
+    #[must_use]
+    pub fn client(&self, seed: u8) -> ClientConfig {
+        let profile = Profile::from_json(self.profile().as_bytes()).expect("a profile");
         ClientConfig::new(Identity::from_seed([seed; 32]), profile)
     }
 
@@ -177,6 +183,23 @@ impl Fleet {
             forced: report.forced,
             silent: report.silent,
         }
+    }
+
+    /// The relay with this id ends as if its machine had lost its power: without a word to its clients.
+    ///
+    /// # Panics
+    /// When there is no such relay.
+    pub fn kill(&mut self, id: &str) {
+        let place = self.relays.iter().position(|relay| relay.id().to_string() == id);
+        let relay = self.relays.remove(place.expect("a relay of the fleet"));
+        // First, so that its clients hear nothing of its end.
+        self.balancer.cut(relay.address());
+        drop(relay);
+    }
+
+    /// Every client comes to its relay from another address from now on, as behind a NAT that forgot its mappings.
+    pub fn rebind_clients(&self) {
+        self.balancer.rebind();
     }
 
     /// Ends all relays.

@@ -103,7 +103,7 @@ impl Pair {
         let (exposed, forwarded) = (service.clone(), caller.clone());
         tasks.spawn(async move { tcp::expose(&exposed, inner_address).await });
         let peer = service.peer();
-        tasks.spawn(async move { tcp::forward(&forwarded, &outer, peer, &name).await });
+        tasks.spawn(async move { tcp::forward(&forwarded, outer, peer, &name).await });
         let connecting = async { tokio::join!(TcpStream::connect(outer_address), inner.accept()) };
         let (near, far) = tokio::time::timeout(Duration::from_secs(20), connecting)
             .await
