@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The largest UDP payload.
@@ -16,6 +17,7 @@ const DATAGRAM: usize = 65_535;
 pub struct Balancer {
     address: SocketAddr,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
+    forget: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
 
@@ -27,10 +29,10 @@ impl Balancer {
     pub async fn start() -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let address = front.local_addr().expect("an address");
-        let targets = Arc::new(Mutex::default());
+        let (targets, forget) = (Arc::new(Mutex::default()), Arc::new(Notify::new()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(Arc::new(front), targets.clone()));
-        Self { address, targets, _tasks: tasks }
+        tasks.spawn(run(Arc::new(front), targets.clone(), forget.clone()));
+        Self { address, targets, forget, _tasks: tasks }
     }
 
     /// Where clients come in.
@@ -47,6 +49,12 @@ impl Balancer {
     /// No more flows go there. Those that do stay.
     pub fn remove(&self, target: SocketAddr) {
         self.lock().retain(|known| *known != target);
+    }
+
+    /// Forgets all flows, as a router does that restarts: what clients send next comes from other ports, and what is under way
+    /// to the old ones is lost. With one target, that is a new address for each client, and nothing else.
+    pub fn forget(&self) {
+        self.forget.notify_one();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
@@ -66,12 +74,20 @@ impl Drop for Flow {
     }
 }
 
-async fn run(front: Arc<UdpSocket>, targets: Arc<Mutex<Vec<SocketAddr>>>) {
+async fn run(front: Arc<UdpSocket>, targets: Arc<Mutex<Vec<SocketAddr>>>, forget: Arc<Notify>) {
     let mut flows: HashMap<SocketAddr, Flow> = HashMap::new();
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
-        let Ok((length, client)) = front.recv_from(&mut buffer).await else { continue };
+        let received = tokio::select! {
+            () = forget.notified() => {
+                flows.clear();
+                continue;
+            }
+            Some(_) = tasks.join_next() => continue,
+            received = front.recv_from(&mut buffer) => received,
+        };
+        let Ok((length, client)) = received else { continue };
         let flow = match flows.entry(client) {
             Entry::Occupied(flow) => flow.into_mut(),
             Entry::Vacant(new) => match open(&front, &targets, client, &mut tasks).await {
@@ -96,7 +112,11 @@ async fn open(
         let chosen = rand::random_range(..targets.len().max(1));
         *targets.get(chosen)?
     };
-    let back = UdpSocket::bind("127.0.0.1:0").await.ok()?;
+    let any: SocketAddr = match target {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let back = UdpSocket::bind(any).await.ok()?;
     back.connect(target).await.ok()?;
     let back = Arc::new(back);
     let answers = tasks.spawn(answer(back.clone(), front.clone(), client));
@@ -111,5 +131,51 @@ async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr)
         } else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Sends `payload` until it arrives, and gives from where.
+    async fn arrives(client: &UdpSocket, server: &UdpSocket, payload: u8) -> SocketAddr {
+        let mut buffer = [0; 1];
+        let all = async {
+            loop {
+                client.send(&[payload]).await.unwrap();
+                let wait =
+                    tokio::time::timeout(Duration::from_millis(20), server.recv_from(&mut buffer));
+                if let Ok(Ok((_, from))) = wait.await
+                    && buffer == [payload]
+                {
+                    return from;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("it arrives")
+    }
+
+    #[tokio::test]
+    async fn a_flow_that_is_forgotten_comes_from_another_port_and_has_answers_there() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let balancer = Balancer::start().await;
+        balancer.add(server.local_addr().unwrap());
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(balancer.address()).await.unwrap();
+        let before = arrives(&client, &server, 1).await;
+        assert_eq!(arrives(&client, &server, 2).await, before, "a flow stays as it is");
+        balancer.forget();
+        let all = async { while arrives(&client, &server, 3).await == before {} };
+        tokio::time::timeout(PATIENCE, all).await.expect("another address");
+        let after = arrives(&client, &server, 4).await;
+        server.send_to(&[5], after).await.unwrap();
+        let mut buffer = [0; 1];
+        tokio::time::timeout(PATIENCE, client.recv(&mut buffer)).await.expect("an answer").unwrap();
+        assert_eq!(buffer, [5]);
     }
 }
