@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::drain::Slot;
 use crate::egress::Egress;
-use crate::metrics::{Dropped, Metrics};
+use crate::metrics::{Direction, Metrics};
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -190,7 +190,7 @@ impl Handle {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
         };
-        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
+        self.egress.send(&self.connection, datagram, payload.len(), Direction::Out, metrics);
     }
 
     /// The client knows this sender by this alias.
