@@ -84,8 +84,8 @@ struct Extent {
 impl Extent {
     const FULL: Self = Self {
         rounds: 24,
-        window: Duration::from_millis(1000),
-        handshakes: 200,
+        window: Duration::from_millis(800),
+        handshakes: 100,
         sessions: 10_000,
         drains: 5,
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::crowds::{Crowd, Handshakes};
 use crate::machine::Machine;
-use crate::stats::{Estimate, mean, median, ratio};
+use crate::stats::{Estimate, mean, median, middle, ratio};
 use crate::windows::Window;
 
 /// Between these lines of a document the report is written.
@@ -140,7 +140,7 @@ impl Measured {
         let added = |which| {
             let added: Vec<_> =
                 delays(which).iter().zip(&direct).map(|(delay, direct)| delay - direct).collect();
-            mean(&added).context("a mean needs two rounds")
+            middle(&added).context("a median needs six rounds")
         };
         let (raw, bare, baton) = (added(RAW)?, added(BARE)?, added(BATON)?);
         let us = |Estimate { mean, low, high }| format!("{mean:.0} ({low:.0} to {high:.0})");

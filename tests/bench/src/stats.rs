@@ -1,6 +1,6 @@
 //! What can be said from some windows: a middle, and how sure it is.
 
-/// A mean with the bounds between which the true one lies with a chance of 95 %.
+/// A mean, or a median, with the bounds between which the true one lies with a chance of 95 %.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
     pub(crate) mean: f64,
@@ -28,6 +28,24 @@ pub(crate) fn mean(values: &[f64]) -> Option<Estimate> {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
     let half = t_975(count - 1.0) * (variance / count).sqrt();
     Some(Estimate { mean, low: mean - half, high: mean + half })
+}
+
+/// The median with bounds that need no assumption, whatever the outliers: two of the sorted values, between which the true
+/// median lies with a chance of 95 % or more (by the binomial distribution). None with fewer than six values.
+pub(crate) fn middle(values: &[f64]) -> Option<Estimate> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    // How many values may lie below the lower bound: the chance of so few or fewer, of fair coins, must not exceed 2.5 %.
+    let mut chance = 0.5_f64.powi(i32::try_from(sorted.len()).ok()?);
+    let (mut total, mut rank) = (chance, 0);
+    while total <= 0.025 {
+        chance *= (sorted.len() - rank) as f64 / (rank + 1) as f64;
+        total += chance;
+        rank += 1;
+    }
+    let low = *sorted.get(rank.checked_sub(1)?)?;
+    let high = *sorted.get(sorted.len() - rank)?;
+    Some(Estimate { mean: median(values)?, low, high })
 }
 
 /// The middle value. None without values.
@@ -81,6 +99,17 @@ mod tests {
             })
             .count();
         assert!((1870..=1930).contains(&held), "{held} of 2000");
+    }
+
+    #[test]
+    fn an_outlier_does_not_move_the_middle() {
+        // Of twenty values the sixth and the fifteenth are the bounds in every table.
+        let mut values: Vec<_> = (1..=20).map(f64::from).collect();
+        assert_eq!(middle(&values), Some(Estimate { mean: 11.0, low: 6.0, high: 15.0 }));
+        values[19] = 1e6;
+        assert_eq!(middle(&values), Some(Estimate { mean: 11.0, low: 6.0, high: 15.0 }));
+        assert_eq!(middle(&values[..5]), None);
+        assert!(middle(&values[..6]).is_some());
     }
 
     #[test]
