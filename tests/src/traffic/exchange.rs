@@ -62,7 +62,8 @@ pub async fn exchange(
     let mut sent = Datagrams::default();
     let mut received = Received::default();
     let mut ticks = tokio::time::interval(flow.every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    // A sender that could not run for a moment does not make up for it: that would be a burst which its own queue drops.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
