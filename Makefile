@@ -7,7 +7,7 @@ CHECK := $(CARGO) run --quiet --package baton-check --
 CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full show fmt fuzz lint unit cluster-up cluster-down cluster-status cluster-env clean tools
+.PHONY: help demo test test-full show bench fmt fuzz lint unit cluster-up cluster-down cluster-status cluster-env clean tools
 
 help: ## List the verbs
 	@sed -n 's/\$$\$$/$$/; s/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,11 @@ show: tools ## One target with its figures: make show T=NAME (without T: list th
 
 fuzz: tools ## An hour of fuzzing for whatever strangers may send, six in all on two cores
 	@$(CHECK) show fuzz-long
+
+bench: tools ## What a relay costs, beside a bare quinn loop (QUICK=1: two minutes; WRITE=1: into docs/performance.md)
+	@$(CARGO) build --release --quiet --package baton-relay --package baton-bench
+	@$${CARGO_TARGET_DIR:-target}/release/baton-bench run $(if $(QUICK),--quick) \
+		$(if $(WRITE),--write docs/performance.md --json $${CARGO_TARGET_DIR:-target}/bench.jsonl)
 
 fmt: ## Format all code
 	@$(CARGO) fmt

@@ -54,6 +54,10 @@ impl Cutter {
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(head + body_length);
+        if self.buffer.is_empty() {
+            // Most control streams are silent for hours: they need not hold what their longest frame took.
+            self.buffer = BytesMut::new();
+        }
         Ok(Some((number, frame.split_off(head).freeze())))
     }
 }
@@ -61,6 +65,14 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_is_silent_holds_no_buffer() {
+        let mut cutter = Cutter::new(1000);
+        cutter.push(&[&[7, 0x40, 200], &[1; 200][..]].concat());
+        assert!(cutter.cut().unwrap().is_some());
+        assert_eq!(cutter.buffer.capacity(), 0);
+    }
 
     #[test]
     fn a_body_at_the_limit_is_cut_and_one_beyond_is_refused_before_it_has_come() {

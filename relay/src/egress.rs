@@ -3,7 +3,8 @@
 //! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
 //! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
 //! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing for one round trip after control bytes were
-//! written. Where control bytes never end, it gets [`HANDED_OVER`] bytes each round trip all the same.
+//! written. Where control bytes never end, it gets [`HANDED_OVER`] bytes each round trip all the same. While nothing waits and
+//! quinn has room, a datagram does not pass the queue at all.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ struct Queue {
     datagrams: VecDeque<Queued>,
     bytes: usize,
     pacer: Pacer,
+    /// One was taken out, and is not handed over yet.
+    busy: bool,
     /// Nobody hands anything over any more.
     closed: bool,
 }
@@ -58,6 +61,11 @@ struct Pacer {
 }
 
 impl Pacer {
+    /// Whether control bytes were written so lately that datagrams may have to wait.
+    fn may_hold_back(&self, now: Instant) -> bool {
+        self.control_at.is_some_and(|at| now.saturating_duration_since(at) < MAX_PAUSE)
+    }
+
     /// How long a datagram of this length waits. After the wait it goes, and with it as many others as quinn takes at a time:
     /// a steady trickle of control bytes must not throttle datagrams to one per round trip.
     fn wait(&mut self, length: usize, rtt: Duration, now: Instant) -> Option<Duration> {
@@ -73,7 +81,40 @@ impl Pacer {
     }
 }
 
+impl Queue {
+    /// Whether a datagram may go at once: there is none before it, and nothing holds it back.
+    fn is_open(&self, now: Instant) -> bool {
+        self.datagrams.is_empty() && !self.busy && !self.closed && !self.pacer.may_hold_back(now)
+    }
+}
+
 impl Egress {
+    /// Sends a datagram with so much payload of a peer: at once if it can, because another task to wake is dear, or by the
+    /// queue. What is dropped is counted.
+    pub(crate) fn send(
+        &self,
+        connection: &Connection,
+        datagram: Bytes,
+        payload: usize,
+        way: Direction,
+        metrics: &Metrics,
+    ) {
+        let queue = self.lock();
+        if queue.is_open(Instant::now())
+            && connection.datagram_send_buffer_space() >= datagram.len()
+        {
+            // Under the lock: whoever comes next must not overtake.
+            match connection.send_datagram(datagram) {
+                Ok(()) => metrics.passed(way, payload),
+                Err(SendDatagramError::TooLarge) => metrics.dropped(Dropped::TooLarge, 1),
+                Err(_) => metrics.dropped(Dropped::Ended, 1),
+            }
+        } else {
+            drop(queue);
+            metrics.dropped(Dropped::QueueFull, self.push(datagram, Some(payload)));
+        }
+    }
+
     /// Queues a datagram with so much payload of a peer. When there is no room the oldest ones are dropped; gives how many.
     pub(crate) fn push(&self, datagram: Bytes, payload: Option<usize>) -> usize {
         let mut queue = self.lock();
@@ -113,8 +154,7 @@ impl Egress {
                 self.filled.notified().await;
                 continue;
             };
-            let wait = self.lock().pacer.wait(datagram.len(), connection.rtt(), Instant::now());
-            if let Some(wait) = wait {
+            if let Some(wait) = self.wait(datagram.len(), connection) {
                 tokio::time::sleep(wait).await;
             }
             match connection.send_datagram_wait(datagram).await {
@@ -125,9 +165,23 @@ impl Egress {
         }
     }
 
+    /// How long the one that was taken out waits for control bytes.
+    fn wait(&self, length: usize, connection: &Connection) -> Option<Duration> {
+        let (mut queue, now) = (self.lock(), Instant::now());
+        if !queue.pacer.may_hold_back(now) {
+            // As mostly: then nobody needs to ask for the round trip, which has a lock of its own.
+            queue.pacer.credit = 0;
+            return None;
+        }
+        queue.pacer.wait(length, connection.rtt(), now)
+    }
+
+    /// Takes the first one out. The one before it has been handed over.
     fn pop(&self) -> Option<Queued> {
         let mut queue = self.lock();
-        let queued = queue.datagrams.pop_front()?;
+        let queued = queue.datagrams.pop_front();
+        queue.busy = queued.is_some();
+        let queued = queued?;
         queue.bytes -= queued.datagram.len();
         Some(queued)
     }
@@ -189,6 +243,24 @@ mod tests {
         }
         assert!(passed >= 9 * (HANDED_OVER - 1000), "{passed} bytes in ten round trips");
         assert!(passed <= 11 * HANDED_OVER, "{passed} bytes in ten round trips");
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits_or_is_being_handed_over() {
+        let egress = Egress::default();
+        let is_open = || egress.lock().is_open(Instant::now());
+        assert!(is_open());
+        egress.push(Bytes::from_static(b"abc"), Some(3));
+        assert!(!is_open(), "one waits");
+        assert!(egress.pop().is_some());
+        assert!(!is_open(), "it is being handed over");
+        assert!(egress.pop().is_none());
+        assert!(is_open());
+        egress.control_written();
+        assert!(!is_open(), "control bytes are first");
+        assert!(egress.lock().is_open(Instant::now() + MAX_PAUSE));
+        egress.close();
+        assert!(!egress.lock().is_open(Instant::now() + MAX_PAUSE), "nobody is there");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod egress;
 mod epoch;
 pub mod greeting;
 pub mod keys;
+mod mailbox;
 mod mesh;
 pub mod metrics;
 pub mod program;

@@ -7,7 +7,9 @@ use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::liveness::IDLE_TIMEOUT;
 use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
-use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// From a client's first packet to the end of its handshake.
@@ -26,6 +28,13 @@ const RECEIVE_WINDOW: u32 = 128 * 1024;
 /// What waits on the control stream for a client, sent or not.
 const SEND_WINDOW: u64 = 256 * 1024;
 
+/// Packets that a client may leave unacknowledged, if it knows how to (draft-ietf-quic-ack-frequency). Every acknowledgement
+/// is a packet, and without this there is one for each two datagrams.
+const UNACKNOWLEDGED: u32 = 10;
+
+/// And how long it may at most.
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
 /// The transport of connections with clients. Only the control stream is ever opened.
 #[must_use]
 pub fn transport() -> TransportConfig {
@@ -40,9 +49,16 @@ pub fn transport() -> TransportConfig {
         .initial_mtu(INITIAL_MTU)
         .min_mtu(INITIAL_MTU)
         .mtu_discovery_config(Some(mtu_discovery()))
+        .ack_frequency_config(Some(ack_frequency()))
         .datagram_send_buffer_size(HANDED_OVER)
         .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BUFFER));
     transport
+}
+
+fn ack_frequency() -> AckFrequencyConfig {
+    let mut frequency = AckFrequencyConfig::default();
+    frequency.ack_eliciting_threshold(UNACKNOWLEDGED.into()).max_ack_delay(Some(ACK_DELAY));
+    frequency
 }
 
 /// Path MTU discovery up to [`MAX_MTU`].

@@ -6,6 +6,7 @@
 //! - [`flows`]: many UDP flows, and which pod answered each of them when.
 //! - [`fleet`]: a pool of real relays in this process, replaced one by one.
 //! - [`traffic`]: pairs of peers whose streams and datagrams know what they have lost.
+//! - [`load`]: thousands of peers that do what peers do, and judge what was lost.
 //! - [`helm`]: the real helm, built once from its Go module.
 //! - [`pool`]: a pool on a real cluster, as its owner sees it.
 //! - [`shell`]: what a person types.
@@ -22,6 +23,7 @@ pub mod fleet;
 pub mod flows;
 pub mod helm;
 pub mod images;
+pub mod load;
 pub mod outside;
 pub mod pool;
 pub mod shell;

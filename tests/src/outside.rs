@@ -32,6 +32,12 @@ struct Ours {
 }
 
 impl Outside {
+    /// This machine itself: for tests that need no cluster.
+    #[must_use]
+    pub const fn here() -> Self {
+        Self { ours: None }
+    }
+
     /// Makes one; the cluster must be up.
     ///
     /// # Panics

@@ -85,7 +85,8 @@ impl Sibling {
         metrics: &Metrics,
     ) {
         let datagram = encode(destination, sender, stamp, hops, payload);
-        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
+        let way = Direction::MeshOut;
+        self.egress.send(&self.connection, datagram, payload.len(), way, metrics);
     }
 }
 

@@ -11,11 +11,12 @@ use baton_protocol::frame::{Intent, PeerState};
 use baton_protocol::id::{Instance, PeerId, SessionId, Stamp};
 use baton_protocol::session::{End, Limits};
 use quinn::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::drain::Slot;
 use crate::egress::Egress;
-use crate::metrics::{Dropped, Metrics};
+use crate::mailbox::Mailbox;
+use crate::metrics::{Direction, Metrics};
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -64,17 +65,17 @@ pub(crate) struct Handle {
     stamp: AtomicU64,
     announced: AtomicBool,
     moved: AtomicBool,
-    notes: mpsc::Sender<Note>,
+    /// For its own task.
+    pub(super) notes: Mailbox<Note>,
     missed: AtomicBool,
     command: watch::Sender<Command>,
     closed: OnceLock<End>,
     senders: Mutex<HashMap<PeerId, Option<u64>>>,
 }
 
-/// The ends of a handle's channels, for its session.
+/// The end of a handle's channel, for its session.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    pub(crate) notes: mpsc::Receiver<Note>,
     pub(crate) command: watch::Receiver<Command>,
 }
 
@@ -92,7 +93,6 @@ pub(crate) struct Who {
 impl Handle {
     pub(crate) fn new(who: Who, connection: Connection) -> (Self, Inbox) {
         let Who { id, peer, instance, group, intent, stamp } = who;
-        let (notes, notes_inbox) = mpsc::channel(MAX_NOTES);
         let (command, command_inbox) = watch::channel(Command::Serve);
         let handle = Self {
             id,
@@ -105,13 +105,13 @@ impl Handle {
             stamp: AtomicU64::new(stamp.as_u64()),
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),
-            notes,
+            notes: Mailbox::new(MAX_NOTES),
             missed: AtomicBool::new(false),
             command,
             closed: OnceLock::new(),
             senders: Mutex::default(),
         };
-        (handle, Inbox { notes: notes_inbox, command: command_inbox })
+        (handle, Inbox { command: command_inbox })
     }
 
     /// Of its attachment.
@@ -152,7 +152,7 @@ impl Handle {
 
     /// Tells it something. News that finds no room is dropped, and the session is told that some was.
     pub(crate) fn note(&self, note: Note) {
-        if self.notes.try_send(note).is_ok() {
+        if self.notes.put(note) {
             return;
         }
         match note {
@@ -190,7 +190,7 @@ impl Handle {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
         };
-        metrics.dropped(Dropped::QueueFull, self.egress.push(datagram, Some(payload.len())));
+        self.egress.send(&self.connection, datagram, payload.len(), Direction::Out, metrics);
     }
 
     /// The client knows this sender by this alias.

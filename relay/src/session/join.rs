@@ -8,6 +8,7 @@ use baton_protocol::frame::{Decoder, Frame, Hello, Intent, RefusalCode, Refused,
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH};
 use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
+use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tracing::info;
 
@@ -106,13 +107,15 @@ pub(super) async fn join(
 ) -> Result<Joined, JoinError> {
     let (send, mut receive) = connection.accept_bi().await?;
     let mut greeting = Greeting::default();
-    let hello = read_hello(&mut receive, &mut greeting).await?;
+    let mut hello = read_hello(&mut receive, &mut greeting).await?;
     let judged = shared.gate.judge(&hello, unix_ms() / 1000, |context| export(connection, context));
     let admission = match judged? {
         Ok(admission) => admission,
         Err(refused) => return Err(refuse(send, refused, hello.intent).await),
     };
     let decoder = greeting.authenticated();
+    // They have done their work, and what a session keeps it keeps for hours.
+    (hello.token, hello.ticket) = (Bytes::new(), Bytes::new());
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
     let handle = Arc::new(handle);
     let welcome = Frame::Welcome(Box::new(welcome(shared, &handle, &hello, &admission)));

@@ -41,25 +41,52 @@ pub(crate) struct Shared {
 }
 
 /// Serves what comes in, from its first packet to its end.
-pub(crate) async fn run(shared: Arc<Shared>, incoming: Incoming, joining: Joining) {
+///
+/// What it takes to join is boxed and freed: a task is as large as the largest thing that it ever does, and a session is idle
+/// for hours.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    joining: Joining,
+) -> impl Future<Output = ()> + Send {
     let from = incoming.remote_address();
-    let Ok(connecting) = incoming.accept() else {
-        return shared.metrics.handshake("failed");
-    };
-    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            debug!(%from, %error, "no handshake");
-            return shared.metrics.handshake("failed");
+    let connecting = Box::pin(connect(shared.clone(), incoming));
+    async move {
+        let Some(connection) = connecting.await else { return };
+        let connected = Instant::now();
+        let span = info_span!("session", %from);
+        let joined = Box::pin(admit(shared.clone(), connection, joining));
+        if let Some(joined) = joined.instrument(span.clone()).await {
+            serve::serve(&shared, joined, connected).instrument(span).await;
         }
-        Err(_) => return shared.metrics.handshake("timeout"),
-    };
-    let span = info_span!("session", %from);
-    admit(shared, connection, joining).instrument(span).await;
+    }
 }
 
-async fn admit(shared: Arc<Shared>, connection: Connection, joining: Joining) {
-    let connected = Instant::now();
+async fn connect(shared: Arc<Shared>, incoming: Incoming) -> Option<Connection> {
+    let from = incoming.remote_address();
+    let Ok(connecting) = incoming.accept() else {
+        shared.metrics.handshake("failed");
+        return None;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            debug!(%from, %error, "no handshake");
+            shared.metrics.handshake("failed");
+            None
+        }
+        Err(_) => {
+            shared.metrics.handshake("timeout");
+            None
+        }
+    }
+}
+
+async fn admit(
+    shared: Arc<Shared>,
+    connection: Connection,
+    joining: Joining,
+) -> Option<Box<join::Joined>> {
     let attempt = async {
         tokio::select! {
             joined = join::join(&shared, &connection) => joined,
@@ -67,8 +94,12 @@ async fn admit(shared: Arc<Shared>, connection: Connection, joining: Joining) {
         }
     };
     let joined = tokio::time::timeout(HELLO_TIMEOUT, attempt).await;
-    let joined = match joined {
-        Ok(Ok(joined)) => joined,
+    match joined {
+        Ok(Ok(joined)) => {
+            drop(joining);
+            shared.metrics.handshake("ok");
+            Some(Box::new(joined))
+        }
         Ok(Err(error)) => {
             debug!(%error, "not admitted");
             shared.metrics.handshake(error.result());
@@ -76,16 +107,15 @@ async fn admit(shared: Arc<Shared>, connection: Connection, joining: Joining) {
                 shared.metrics.handover(Some(FailureClass::Refused), Duration::ZERO);
             }
             drop(joining);
-            return error.finish(&connection).await;
+            error.finish(&connection).await;
+            None
         }
         Err(_) => {
             shared.metrics.handshake("timeout");
-            return close(&connection, CloseCode::HelloTimeout);
+            close(&connection, CloseCode::HelloTimeout);
+            None
         }
-    };
-    drop(joining);
-    shared.metrics.handshake("ok");
-    serve::serve(&shared, joined, connected).await;
+    }
 }
 
 /// Nobody has a route before WELCOME: what comes until then must not fill the connection's buffer.
@@ -114,5 +144,19 @@ pub(crate) fn class_of(error: &ConnectionError) -> FailureClass {
         ConnectionError::TimedOut => FailureClass::IdleTimeout,
         ConnectionError::LocallyClosed => FailureClass::ApplicationCloseLocal,
         ConnectionError::CidsExhausted => FailureClass::Other,
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_task_of_an_idle_session_is_small() {
+        let size = size_of_future(run);
+        assert!(size <= 2048, "{size} bytes, ten thousand times");
     }
 }

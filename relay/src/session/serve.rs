@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::join::Joined;
 use super::routes::{Routes, Seen, take};
 use super::serving::{Serving, TICK};
+use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Dropped};
 
 /// Control frames that may wait for a client.
@@ -66,16 +67,16 @@ impl Fault {
 }
 
 /// Serves a session until it ends, and removes it.
-pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Instant) {
-    let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = joined;
-    let Joined { mut receive, mut decoder, .. } = joined;
+pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: Instant) {
+    let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = *joined;
+    let Joined { mut receive, mut decoder, .. } = *joined;
     let handle = registration.handle.clone();
     let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
-    let (seen, mut seen_inbox) = mpsc::channel(MAX_SEEN);
+    let seen = Arc::new(Mailbox::new(MAX_SEEN));
     let routes = Arc::new(Routes::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(write_control(handle.clone(), send, frames_out));
-    tasks.spawn(read_datagrams(shared.clone(), handle.clone(), routes.clone(), seen));
+    tasks.spawn(read_datagrams(shared.clone(), handle.clone(), routes.clone(), seen.clone()));
     tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
 
     let mut serving = Serving::new(shared, &handle, (hello, admission), routes, frames);
@@ -100,12 +101,12 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Joined, connected: Insta
                 Ok(())
             }
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
-            Some(note) = inbox.notes.recv(), if room => { serving.note(note); Ok(()) }
+            note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
             read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
             room = frames.reserve_many(RESERVED + 1), if !room => {
                 room.map(drop).map_err(|_| Fault::Slow)
             }
-            Some(seen) = seen_inbox.recv(), if room => { serving.seen(seen); Ok(()) }
+            seen = seen.next(), if room => { serving.seen(seen); Ok(()) }
             () = tokio::time::sleep_until(timeout.into()) => Ok(()),
         };
         step = step.and_then(|()| serving.carry_out());
@@ -147,7 +148,7 @@ async fn read_datagrams(
     shared: Arc<Shared>,
     handle: Arc<Handle>,
     routes: Arc<Routes>,
-    seen: mpsc::Sender<Seen>,
+    seen: Arc<Mailbox<Seen>>,
 ) {
     let mut address = handle.connection.remote_address();
     let mut look_at = Instant::now();
@@ -158,12 +159,12 @@ async fn read_datagrams(
             let before = std::mem::replace(&mut address, handle.connection.remote_address());
             if before != address {
                 // What finds no room is noticed a little later.
-                let _ = seen.try_send(Seen::Elsewhere);
+                let _ = seen.put(Seen::Elsewhere);
             }
         }
         if let Some(what) = take(&handle, &routes, &datagram, &shared.metrics) {
             // What finds no room is said again by the next datagram.
-            let _ = seen.try_send(what);
+            let _ = seen.put(what);
         }
     }
 }

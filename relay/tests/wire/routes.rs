@@ -48,6 +48,30 @@ async fn a_full_datagram_fits_in_both_forms() {
 }
 
 #[tokio::test]
+async fn datagrams_stay_in_order_however_many_come_at_once() {
+    let relay = pool::one().await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let (mut sender, _) = Peer::attach(&relay, &a).await;
+    let (receiver, _) = Peer::attach(&relay, &b).await;
+    sender.open(16, b.id()).await;
+    // Single ones pass the queue by, and of a burst some wait in it: what comes next must not overtake them.
+    let mut last = 0;
+    for number in 1..=2000_u32 {
+        let mut payload = vec![0; 1000];
+        payload[..4].copy_from_slice(&number.to_be_bytes());
+        sender.send_datagram(16, &payload);
+        if number % 20 == 0 || number % 7 == 0 {
+            let came = receiver.payload().await;
+            let came = u32::from_be_bytes(came[..4].try_into().unwrap());
+            assert!(came > last, "{came} after {last}");
+            last = came;
+        }
+    }
+    assert!(last > 100, "only {last} of 2000 came");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_datagram_for_nobody_is_answered_with_a_notice() {
     let relay = pool::one().await;
     let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;

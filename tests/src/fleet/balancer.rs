@@ -2,7 +2,7 @@
 //! which can forget its mappings, and it can lose a relay.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -110,7 +110,12 @@ async fn run(front: Arc<UdpSocket>, state: Arc<Mutex<State>>) {
     let mut tasks = JoinSet::new();
     let mut buffer = vec![0; DATAGRAM];
     loop {
-        let Ok((length, client)) = front.recv_from(&mut buffer).await else { continue };
+        let received = tokio::select! {
+            // Of flows that were opened again.
+            Some(_) = tasks.join_next() => continue,
+            received = front.recv_from(&mut buffer) => received,
+        };
+        let Ok((length, client)) = received else { continue };
         let binding = lock(&state).binding;
         let known = flows.get(&client);
         if known.is_none_or(|flow| flow.binding != binding) {
@@ -143,7 +148,11 @@ async fn open(
     client: SocketAddr,
     tasks: &mut JoinSet<()>,
 ) -> Option<Flow> {
-    let back = UdpSocket::bind("127.0.0.1:0").await.ok()?;
+    let any: SocketAddr = match target.address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let back = UdpSocket::bind(any).await.ok()?;
     back.connect(target.address).await.ok()?;
     let back = Arc::new(back);
     let answers = tasks.spawn(answer(back.clone(), front.clone(), client, target.cut.clone()));
@@ -165,5 +174,51 @@ async fn answer(
         } else {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Sends `payload` until it arrives, and gives from where.
+    async fn arrives(client: &UdpSocket, server: &UdpSocket, payload: u8) -> SocketAddr {
+        let mut buffer = [0; 1];
+        let all = async {
+            loop {
+                client.send(&[payload]).await.unwrap();
+                let wait =
+                    tokio::time::timeout(Duration::from_millis(20), server.recv_from(&mut buffer));
+                if let Ok(Ok((_, from))) = wait.await
+                    && buffer == [payload]
+                {
+                    return from;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("it arrives")
+    }
+
+    #[tokio::test]
+    async fn a_flow_that_is_forgotten_comes_from_another_port_and_has_answers_there() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let balancer = Balancer::start().await;
+        balancer.add(server.local_addr().unwrap());
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        client.connect(balancer.address()).await.unwrap();
+        let before = arrives(&client, &server, 1).await;
+        assert_eq!(arrives(&client, &server, 2).await, before, "a flow stays as it is");
+        balancer.rebind();
+        let all = async { while arrives(&client, &server, 3).await == before {} };
+        tokio::time::timeout(PATIENCE, all).await.expect("another address");
+        let after = arrives(&client, &server, 4).await;
+        server.send_to(&[5], after).await.unwrap();
+        let mut buffer = [0; 1];
+        tokio::time::timeout(PATIENCE, client.recv(&mut buffer)).await.expect("an answer").unwrap();
+        assert_eq!(buffer, [5]);
     }
 }

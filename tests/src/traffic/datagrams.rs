@@ -1,6 +1,6 @@
 //! Numbered datagrams.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Gaps;
 
@@ -16,6 +16,7 @@ pub struct Received {
     seen: Vec<bool>,
     count: u64,
     duplicates: u64,
+    reordered: u64,
     gaps: Gaps,
 }
 
@@ -43,6 +44,7 @@ impl Received {
     pub fn came(&mut self, payload: &[u8], now: Instant) {
         let number = payload.first_chunk().map(|number| u64::from_be_bytes(*number));
         let number = usize::try_from(number.expect("a number")).expect("a number of this test");
+        let is_late = number + 1 < self.seen.len();
         if self.seen.len() <= number {
             self.seen.resize(number + 1, false);
         }
@@ -50,6 +52,7 @@ impl Received {
             self.duplicates += 1;
         } else {
             self.count += 1;
+            self.reordered += u64::from(is_late);
             self.gaps.came(now);
         }
     }
@@ -66,10 +69,16 @@ impl Received {
         self.duplicates
     }
 
-    /// Between two.
+    /// How many came after one that was sent later.
     #[must_use]
-    pub const fn longest_gap(&self) -> Duration {
-        self.gaps.longest()
+    pub const fn reordered(&self) -> u64 {
+        self.reordered
+    }
+
+    /// Between each two.
+    #[must_use]
+    pub const fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 }
 
@@ -78,12 +87,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost_and_what_comes_twice_is_counted() {
+    fn what_is_lost_comes_twice_or_late_is_counted() {
         let (mut sent, mut received) = (Datagrams::default(), Received::default());
         let all: Vec<_> = (0..10).map(|_| sent.next(100)).collect();
         for number in [0, 2, 1, 2, 9] {
             received.came(&all[number], Instant::now());
         }
         assert_eq!((sent.sent(), received.count(), received.duplicates()), (10, 4, 1));
+        assert_eq!(received.reordered(), 1, "1 came after 2");
     }
 }

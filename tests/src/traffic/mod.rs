@@ -4,12 +4,14 @@
 
 mod crowd;
 mod datagrams;
+mod exchange;
 mod gaps;
 mod pair;
 mod stream;
 
 pub use crowd::{Talked, pairs_across, pairs_apart, talk};
 pub use datagrams::{Datagrams, Received};
+pub use exchange::{Exchanged, Flow, NoRoute, exchange};
 pub use gaps::Gaps;
 pub use pair::{Offered, Outcome, Pair};
 pub use stream::{Direction, converse};

@@ -1,14 +1,14 @@
 //! Two peers that talk: a TCP connection through `forward` and `expose`, and datagrams beside it.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baton_client::{Allow, Client, ClientConfig, ServiceName, Status, tcp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Datagrams, Direction, Received, converse};
+use super::{Direction, Exchanged, Flow, converse, exchange};
 
 /// Bytes of a datagram.
 const DATAGRAM: usize = 400;
@@ -131,19 +131,22 @@ impl Pair {
     pub async fn talk(&mut self, offered: Offered, stop: watch::Receiver<bool>) -> Outcome {
         let ends = self.ends.take().expect("a pair talks once");
         let [one, other] = &self.clients;
-        let stream = converse(ends, offered.bytes_per_second, stop.clone());
+        let (near, far) = (ends.0.into_split(), ends.1.into_split());
+        let stream = converse(near, far, offered.bytes_per_second, stop.clone());
+        let flow = Flow { every: offered.datagram_every, burst: 1, length: DATAGRAM };
         let (stream, there, back) = tokio::join!(
             stream,
-            exchange(one, other, offered.datagram_every, stop.clone()),
-            exchange(other, one, offered.datagram_every, stop),
+            exchange(one, other, flow, stop.clone()),
+            exchange(other, one, flow, stop),
         );
         let mut outcome = Outcome::default();
         match stream {
             Ok(directions) => directions.iter().for_each(|direction| outcome += direction.into()),
             Err(error) => outcome.broken.push(error.to_string()),
         }
-        outcome += there;
-        outcome += back;
+        for exchanged in [there, back] {
+            outcome += exchanged.expect("a route that opens").into();
+        }
         outcome
     }
 
@@ -160,7 +163,18 @@ impl From<&Direction> for Outcome {
         Self {
             blocks_sent: direction.sent,
             blocks_received: direction.received,
-            longest_stall: direction.longest_gap,
+            longest_stall: direction.gaps.longest(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Exchanged> for Outcome {
+    fn from(Exchanged { sent, received }: Exchanged) -> Self {
+        Self {
+            datagrams_sent: sent,
+            datagrams_received: received.count(),
+            datagrams_repeated: received.duplicates(),
             ..Self::default()
         }
     }
@@ -170,38 +184,4 @@ async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     (listener, address)
-}
-
-/// Sends numbered datagrams from one to the other until `stop`, and counts what comes for a moment more.
-async fn exchange(
-    from: &Client,
-    to: &Client,
-    every: Duration,
-    mut stop: watch::Receiver<bool>,
-) -> Outcome {
-    let mut route = from.route(to.peer()).expect("a route");
-    route.opened().await;
-    let mut sent = Datagrams::default();
-    let mut received = Received::default();
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-    loop {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
-            _ = ticks.tick() => route.send(&sent.next(DATAGRAM)).expect("a datagram fits"),
-            (_, payload) = to.datagram() => received.came(&payload, Instant::now()),
-        }
-    }
-    // What is under way may still come.
-    while let Ok((_, payload)) =
-        tokio::time::timeout(Duration::from_millis(500), to.datagram()).await
-    {
-        received.came(&payload, Instant::now());
-    }
-    Outcome {
-        datagrams_sent: sent.sent(),
-        datagrams_received: received.count(),
-        datagrams_repeated: received.duplicates(),
-        ..Outcome::default()
-    }
 }

@@ -3,9 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 use super::Gaps;
@@ -14,43 +12,39 @@ use super::Gaps;
 const BLOCK: usize = 1000;
 
 /// What one direction of a stream carried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Direction {
     /// Blocks that were written.
     pub sent: u64,
     /// Blocks that came, each the successor of the one before, each with the right bytes.
     pub received: u64,
     /// Between two blocks.
-    pub longest_gap: Duration,
+    pub gaps: Gaps,
 }
 
-/// Both ends write blocks at so many bytes per second until `stop`, and read the other's to its end.
+/// Both ends write blocks at so many bytes per second until `stop`, and read the other's to its end. An end is a way in and a
+/// way out.
 ///
 /// # Errors
 /// When the connection breaks, or a block is not the one that must come next.
-pub async fn converse(
-    (one, other): (TcpStream, TcpStream),
+pub async fn converse<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    (one_read, one_write): (R, W),
+    (other_read, other_write): (R, W),
     bytes_per_second: u64,
     stop: watch::Receiver<bool>,
 ) -> io::Result<[Direction; 2]> {
-    let (one_read, one_write) = one.into_split();
-    let (other_read, other_write) = other.into_split();
     let (sent, came_back, sent_back, came) = tokio::try_join!(
         write(one_write, bytes_per_second, stop.clone()),
         read(one_read),
         write(other_write, bytes_per_second, stop),
         read(other_read),
     )?;
-    let direction = |sent, (received, gaps): (u64, Gaps)| Direction {
-        sent,
-        received,
-        longest_gap: gaps.longest(),
-    };
+    let direction = |sent, (received, gaps)| Direction { sent, received, gaps };
     Ok([direction(sent, came), direction(sent_back, came_back)])
 }
 
 async fn write(
-    mut to: OwnedWriteHalf,
+    mut to: impl AsyncWrite + Unpin,
     bytes_per_second: u64,
     stop: watch::Receiver<bool>,
 ) -> io::Result<u64> {
@@ -68,7 +62,7 @@ async fn write(
     Ok(number)
 }
 
-async fn read(mut from: OwnedReadHalf) -> io::Result<(u64, Gaps)> {
+async fn read(mut from: impl AsyncRead + Unpin) -> io::Result<(u64, Gaps)> {
     let mut gaps = Gaps::new();
     let mut buffer = [0; BLOCK];
     let mut expected = 0;
@@ -99,7 +93,7 @@ fn block(number: u64) -> [u8; BLOCK] {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -113,7 +107,10 @@ mod tests {
     #[tokio::test]
     async fn a_whole_connection_loses_nothing() {
         let (stop, stopped) = watch::channel(false);
-        let talk = tokio::spawn(async move { converse(pair().await, 1_000_000, stopped).await });
+        let talk = tokio::spawn(async move {
+            let (one, other) = pair().await;
+            converse(one.into_split(), other.into_split(), 1_000_000, stopped).await
+        });
         tokio::time::sleep(Duration::from_millis(200)).await;
         stop.send_replace(true);
         let directions = talk.await.unwrap().unwrap();

@@ -1,0 +1,178 @@
+//! What sessions cost before they carry anything: handshakes, memory, and the order to go.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+
+use crate::bare;
+use crate::process;
+use crate::sessions::{Door, Sessions};
+use crate::subject::{Auth, Baton, Ground, Process};
+
+/// After handshakes, until their last acknowledgements and probes are through: they are part of the cost.
+const AFTERWARDS: Duration = Duration::from_millis(50);
+
+/// Until idle sessions are idle: after discovery of the path's MTU, and what is said late in a handshake.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// All sessions have acknowledged by then, or something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the relay is asked how many have.
+const ASK: Duration = Duration::from_millis(10);
+
+/// The relays whose handshakes are compared.
+pub(crate) struct Doors {
+    bare: Process,
+    open: Baton,
+    token: Baton,
+}
+
+/// CPU time of the relay for each handshake, in microseconds, window by window.
+#[derive(Debug, Default)]
+pub(crate) struct Handshakes {
+    pub(crate) bare: Vec<f64>,
+    pub(crate) open: Vec<f64>,
+    pub(crate) token: Vec<f64>,
+}
+
+impl Doors {
+    pub(crate) async fn start(ground: &Ground) -> anyhow::Result<Self> {
+        Ok(Self {
+            bare: Process::quinn_loop(ground)?,
+            open: Baton::start(ground, Auth::Open, "open").await?,
+            token: Baton::start(ground, Auth::Token, "token").await?,
+        })
+    }
+
+    /// So many rounds of so many handshakes with each.
+    pub(crate) async fn knock(
+        &self,
+        ground: &Ground,
+        rounds: usize,
+        count: usize,
+    ) -> anyhow::Result<Handshakes> {
+        let config = bare::config(ground)?;
+        let token = Door::Baton(Bytes::from(ground.token.clone()));
+        let doors = [
+            (&self.bare, Door::Bare),
+            (&self.open.process, Door::Baton(Bytes::new())),
+            (&self.token.process, token),
+        ];
+        let mut costs = [const { Vec::new() }; 3];
+        // The first round warms caches and allocators, and does not count.
+        for round in 0..=rounds {
+            for turn in 0..doors.len() {
+                let which = (round + turn) % doors.len();
+                let (process, door) = &doors[which];
+                let before = process::cpu(process.pid())?;
+                let sessions = Sessions::attach(count, process.address, &config, door).await?;
+                tokio::time::sleep(AFTERWARDS).await;
+                let used = process::cpu(process.pid())?.saturating_sub(before);
+                if round > 0 {
+                    costs[which].push(used.as_secs_f64() * 1e6 / count as f64);
+                }
+                sessions.close().await;
+            }
+        }
+        let [bare, open, token] = costs;
+        Ok(Handshakes { bare, open, token })
+    }
+}
+
+/// What many idle sessions showed.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    pub(crate) sessions: usize,
+    /// Bytes for each session.
+    pub(crate) bare_memory: f64,
+    /// Bytes for each session.
+    pub(crate) memory: f64,
+    /// From the first GOAWAY that came to the last acknowledgement that the relay counted, drain by drain.
+    pub(crate) acknowledged: Vec<Duration>,
+    /// From the writing of the flag.
+    pub(crate) flagged: Vec<Duration>,
+}
+
+/// So many sessions, with a bare loop and with a relay; and so many drains of the relay, each of which is withdrawn.
+pub(crate) async fn crowd(ground: &Ground, count: usize, drains: usize) -> anyhow::Result<Crowd> {
+    let config = bare::config(ground)?;
+    let bare = Process::quinn_loop(ground)?;
+    let (sessions, bare_memory) = fill(&bare, &config, &Door::Bare, count).await?;
+    sessions.close().await;
+    drop(bare);
+
+    let relay = Baton::start(ground, Auth::Token, "crowd").await?;
+    let door = Door::Baton(Bytes::from(ground.token.clone()));
+    let (sessions, memory) = fill(&relay.process, &config, &door, count).await?;
+    let (mut acknowledged, mut flagged) = (Vec::new(), Vec::new());
+    for drain in 1..=drains {
+        let (since_first, since_flag) = drain_once(&relay, &sessions, drain).await?;
+        acknowledged.push(since_first);
+        flagged.push(since_flag);
+    }
+    sessions.close().await;
+    Ok(Crowd { sessions: count, bare_memory, memory, acknowledged, flagged })
+}
+
+async fn fill(
+    process: &Process,
+    config: &quinn::ClientConfig,
+    door: &Door,
+    count: usize,
+) -> anyhow::Result<(Sessions, f64)> {
+    // A few come and go first: what is made once is no session's.
+    Sessions::attach(100, process.address, config, door).await?.close().await;
+    let before = process::resident(process.pid())?;
+    let sessions = Sessions::attach(count, process.address, config, door).await?;
+    tokio::time::sleep(SETTLE).await;
+    let used = process::resident(process.pid())?.saturating_sub(before);
+    if sessions.alive() < count {
+        bail!("of {count} sessions only {} are alive", sessions.alive());
+    }
+    Ok((sessions, used as f64 / count as f64))
+}
+
+async fn drain_once(
+    relay: &Baton,
+    sessions: &Sessions,
+    number: usize,
+) -> anyhow::Result<(Duration, Duration)> {
+    let flag = format!(r#"{{"id": "bench-{number}", "graceSeconds": 600, "reason": "rollout"}}"#);
+    let told = &sessions.told;
+    let _ = told.take_first();
+    let began = Instant::now();
+    relay.set_flag(&flag)?;
+    let ended = loop {
+        let status = relay.status().await?;
+        let drain = &status["drain"];
+        let count = |name: &str| drain[name].as_u64().unwrap_or_default();
+        if drain["id"] == format!("bench-{number}")
+            && count("acked") == count("atFlag")
+            && count("acked") > 0
+        {
+            break Instant::now();
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("not all sessions acknowledged within {} s: {drain}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(ASK).await;
+    };
+    let first = told.take_first().context("no session was told to go")?;
+    relay.set_flag("")?;
+    let expected = number * sessions.alive();
+    while told.cancels.load(Ordering::Relaxed) < expected {
+        if began.elapsed() > 2 * PATIENCE {
+            let cancels = told.cancels.load(Ordering::Relaxed);
+            bail!("{cancels} of {expected} withdrawals came");
+        }
+        tokio::time::sleep(ASK).await;
+    }
+    let goaways = told.goaways.load(Ordering::Relaxed);
+    if goaways != expected {
+        bail!("{goaways} GOAWAYs came, where {expected} must");
+    }
+    Ok((ended - first, ended - began))
+}

@@ -1,0 +1,220 @@
+//! `baton-bench`: what a relay costs, beside a raw forwarder of UDP and a bare loop of quinn, in interleaved windows of one
+//! run on loopback. Each relay is a process of its own; all clients are in this one.
+
+mod bare;
+mod crowds;
+mod forwarder;
+mod link;
+mod machine;
+mod process;
+mod quinn_loop;
+mod report;
+mod sessions;
+mod stats;
+mod subject;
+mod windows;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use baton_client::Profile;
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+
+use crate::crowds::{Doors, crowd};
+use crate::link::Link;
+use crate::machine::Machine;
+use crate::report::{Measured, SUBJECTS};
+use crate::subject::{Auth, Baton, Ground, POOL, Process, SERVER_NAME};
+use crate::windows::{Load, Subject, Window, interleave};
+
+/// Links through each relay: twice as many peers.
+const LINKS: u64 = 40;
+
+/// What Baton's relays cost.
+#[derive(Debug, Parser)]
+#[command(name = "baton-bench")]
+struct Flags {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Measure, and print the tables
+    Run(RunFlags),
+    /// Forward raw UDP; one of the relays that are compared
+    #[command(hide = true)]
+    UdpForwarder,
+    /// Relay datagrams with quinn and nothing else; one of the relays that are compared
+    #[command(hide = true)]
+    QuinnLoop {
+        /// The folder with `tls.crt` and `tls.key`
+        tls: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunFlags {
+    /// Shorter windows, fewer sessions: two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Writes the tables into this document, between its two marks
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Writes every window there, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How much is measured.
+struct Extent {
+    rounds: usize,
+    window: Duration,
+    handshakes: usize,
+    sessions: usize,
+    drains: usize,
+}
+
+impl Extent {
+    const FULL: Self = Self {
+        rounds: 24,
+        window: Duration::from_millis(800),
+        handshakes: 100,
+        sessions: 10_000,
+        drains: 5,
+    };
+    const QUICK: Self = Self {
+        rounds: 20,
+        window: Duration::from_millis(250),
+        handshakes: 50,
+        sessions: 2_000,
+        drains: 3,
+    };
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
+fn main() -> ExitCode {
+    let done = match Flags::parse().verb {
+        Verb::Run(flags) => on(tokio::runtime::Builder::new_multi_thread(), run(&flags)),
+        // One thread, like the relay's.
+        Verb::UdpForwarder => on(tokio::runtime::Builder::new_current_thread(), forwarder::run()),
+        Verb::QuinnLoop { tls } => {
+            on(tokio::runtime::Builder::new_current_thread(), quinn_loop::run(&tls))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("baton-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on(
+    mut runtime: tokio::runtime::Builder,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    runtime.enable_all().build()?.block_on(work)
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "what it is for")]
+async fn run(flags: &RunFlags) -> anyhow::Result<()> {
+    let extent = if flags.quick { Extent::QUICK } else { Extent::FULL };
+    // Made before the run, so that ten minutes are not lost to a wrong path.
+    let json = flags.json.as_ref().map(|path| {
+        File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+    });
+    let json = json.transpose()?;
+    let started = Instant::now();
+    let say = |what: &str| eprintln!("{:5.0} s  {what}", started.elapsed().as_secs_f32());
+    let machine = Machine::here();
+    let ground = Ground::new()?;
+
+    say("relays start, and their clients attach");
+    let relayed = Relayed::start(&ground).await?;
+    say("bulk");
+    let bulk = relayed.windows(Load::Bulk, &extent).await?;
+    say("sparse");
+    let sparse = relayed.windows(Load::Sparse, &extent).await?;
+    say("latency");
+    let light = relayed.windows(Load::Light, &extent).await?;
+    drop(relayed);
+
+    say("handshakes");
+    let doors = Doors::start(&ground).await?;
+    let handshakes = doors.knock(&ground, extent.rounds, extent.handshakes).await?;
+    drop(doors);
+    say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
+    let crowd = crowd(&ground, extent.sessions, extent.drains).await?;
+    say("done");
+
+    let measured = Measured { machine, quick: flags.quick, bulk, sparse, light, handshakes, crowd };
+    let report = measured.markdown()?;
+    println!("\n{report}");
+    if let Some(mut json) = json {
+        measured.lines().iter().try_for_each(|line| writeln!(json, "{line}"))?;
+    }
+    match &flags.write {
+        Some(path) => report::write_into(path, &report),
+        None => Ok(()),
+    }
+}
+
+/// The relays that carry datagrams, and all links through them.
+struct Relayed {
+    /// In the order of [`SUBJECTS`], and one without a relay.
+    subjects: Vec<Subject>,
+    _processes: Vec<Process>,
+    _baton: Baton,
+}
+
+impl Relayed {
+    async fn start(ground: &Ground) -> anyhow::Result<Self> {
+        let (raw, bare) = (Process::forwarder()?, Process::quinn_loop(ground)?);
+        let baton = Baton::start(ground, Auth::Token, "relayed").await?;
+        let (config, profile) = (bare::config(ground)?, profile(ground, &baton)?);
+        let mut links = [const { Vec::new() }; 3];
+        for pair in 0..LINKS {
+            links[0].push(Link::raw(raw.address, pair).await?);
+            links[1].push(Link::quinn(bare.address, pair, &config).await?);
+            links[2].push(Link::baton(&profile).await?);
+        }
+        let direct = Link::direct(quinn_loop::server(&ground.tls())?, &config).await?;
+        let pids = [raw.pid(), bare.pid(), baton.process.pid()];
+        let mut subjects: Vec<_> = SUBJECTS
+            .into_iter()
+            .zip(pids)
+            .zip(links)
+            .map(|((name, pid), links)| Subject { name, pid: Some(pid), links: Arc::new(links) })
+            .collect();
+        subjects.push(Subject { name: "no relay", pid: None, links: Arc::new(vec![direct]) });
+        Ok(Self { subjects, _processes: vec![raw, bare], _baton: baton })
+    }
+
+    async fn windows(&self, load: Load, extent: &Extent) -> anyhow::Result<Vec<Vec<Window>>> {
+        let subjects = match load {
+            Load::Bulk | Load::Sparse => &self.subjects[..SUBJECTS.len()],
+            Load::Light => &self.subjects[..],
+        };
+        interleave(subjects, load, extent.rounds, extent.window).await
+    }
+}
+
+/// What a client of the pool is configured with.
+fn profile(ground: &Ground, relay: &Baton) -> anyhow::Result<Profile> {
+    let profile = json!({
+        "addresses": [relay.process.address.to_string()],
+        "serverName": SERVER_NAME,
+        "audience": POOL,
+        "ca": ground.certificate_pem,
+        "token": ground.token,
+    });
+    Ok(Profile::from_json(profile.to_string().as_bytes())?)
+}

@@ -1,0 +1,265 @@
+//! What was measured, as two tables in Markdown: ratios, which travel, and then what they were made of, which does not.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::crowds::{Crowd, Handshakes};
+use crate::machine::Machine;
+use crate::stats::{Estimate, mean, median, middle, ratio};
+use crate::windows::Window;
+
+/// Between these lines of a document the report is written.
+const BEGIN: &str = "<!-- bench: begin -->";
+const END: &str = "<!-- bench: end -->";
+
+/// Everything that a run has measured. Windows are in the order of [`SUBJECTS`].
+pub(crate) struct Measured {
+    pub(crate) machine: Machine,
+    pub(crate) quick: bool,
+    pub(crate) bulk: Vec<Vec<Window>>,
+    pub(crate) sparse: Vec<Vec<Window>>,
+    /// After the others, one more: a connection without any relay.
+    pub(crate) light: Vec<Vec<Window>>,
+    pub(crate) handshakes: Handshakes,
+    pub(crate) crowd: Crowd,
+}
+
+/// What is compared.
+pub(crate) const SUBJECTS: [&str; 3] = ["raw UDP forwarder", "bare quinn loop", "baton-relay"];
+const RAW: usize = 0;
+const BARE: usize = 1;
+const BATON: usize = 2;
+const DIRECT: usize = 3;
+
+/// What a relay should be able to do.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Goal {
+    /// Judged by the bounds, not by the middle.
+    fn verdict(self, Estimate { low, high, .. }: Estimate) -> &'static str {
+        let (surely, hardly) = match self {
+            Self::AtMost(goal) => (high <= goal, low > goal),
+            Self::AtLeast(goal) => (low >= goal, high < goal),
+        };
+        match (surely, hardly) {
+            (true, _) => "met",
+            (_, true) => "**missed**",
+            _ => "undecided",
+        }
+    }
+}
+
+fn one(value: f64) -> Estimate {
+    Estimate { mean: value, low: value, high: value }
+}
+
+fn bounds(Estimate { mean, low, high }: Estimate) -> String {
+    format!("{mean:.2} ({low:.2} to {high:.2})")
+}
+
+fn costs(windows: &[Window]) -> Vec<f64> {
+    windows.iter().map(|window| window.cost).collect()
+}
+
+fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
+    let pairs: Vec<_> = costs.iter().copied().zip(base.iter().copied()).collect();
+    ratio(&pairs).context("a ratio needs two rounds")
+}
+
+impl Measured {
+    /// The report.
+    pub(crate) fn markdown(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        let rounds = self.bulk[BATON].len();
+        let kind = if self.quick { "quick run" } else { "full run" };
+        writeln!(text, "{}. A {kind}: {rounds} rounds.\n", self.machine)?;
+        if self.machine.load > 0.5 {
+            writeln!(
+                text,
+                "The machine was busy with other things: only the ratios say something.\n"
+            )?;
+        }
+        self.ratios(&mut text)?;
+        self.absolutes(&mut text)?;
+        Ok(text)
+    }
+
+    fn ratios(&self, text: &mut String) -> anyhow::Result<()> {
+        writeln!(
+            text,
+            "| CPU of baton-relay | of a bare quinn loop's (95 %) | goal | | of a raw forwarder's (95 %) |"
+        )?;
+        writeln!(text, "|---|---|---|---|---|")?;
+        let loads =
+            [("datagram, bulk", &self.bulk, 1.15), ("datagram, sparse", &self.sparse, 0.95)];
+        for (what, windows, goal) in loads {
+            let [raw, bare, baton] = [RAW, BARE, BATON].map(|which| costs(&windows[which]));
+            let to_bare = against(&baton, &bare)?;
+            let (verdict, to_raw) = (Goal::AtMost(goal).verdict(to_bare), against(&baton, &raw)?);
+            writeln!(
+                text,
+                "| {what} | {} | <= {goal} | {verdict} | {} |",
+                bounds(to_bare),
+                bounds(to_raw)
+            )?;
+        }
+        let Handshakes { bare, open, token } = &self.handshakes;
+        for (what, costs) in [("handshake, open", open), ("handshake, token", token)] {
+            writeln!(text, "| {what} | {} | | | |", bounds(against(costs, bare)?))?;
+        }
+        let crowd = &self.crowd;
+        writeln!(
+            text,
+            "| (memory, {} idle sessions) | {:.2} | | | |\n",
+            crowd.sessions,
+            crowd.memory / crowd.bare_memory
+        )?;
+        Ok(())
+    }
+
+    fn absolutes(&self, text: &mut String) -> anyhow::Result<()> {
+        writeln!(text, "| | raw forwarder | bare loop | baton-relay | goal | |")?;
+        writeln!(text, "|---|---|---|---|---|---|")?;
+        for (what, windows) in [("bulk", &self.bulk), ("sparse", &self.sparse)] {
+            let cells: Vec<_> = [RAW, BARE, BATON]
+                .iter()
+                .map(|which| format!("{:.2}", median(&costs(&windows[*which])).unwrap_or_default()))
+                .collect();
+            writeln!(text, "| CPU per datagram, {what}, us | {} | | |", cells.join(" | "))?;
+        }
+        let delays =
+            |which: usize| self.light[which].iter().map(|window| window.delay).collect::<Vec<_>>();
+        let direct = delays(DIRECT);
+        let added = |which| {
+            let added: Vec<_> =
+                delays(which).iter().zip(&direct).map(|(delay, direct)| delay - direct).collect();
+            middle(&added).context("a median needs six rounds")
+        };
+        let (raw, bare, baton) = (added(RAW)?, added(BARE)?, added(BATON)?);
+        let us = |Estimate { mean, low, high }| format!("{mean:.0} ({low:.0} to {high:.0})");
+        let direct = median(&direct).unwrap_or_default();
+        writeln!(
+            text,
+            "| latency p50, beyond the {direct:.0} of a quinn connection without relay, us | {} | {} | {} | | |",
+            us(raw),
+            us(bare),
+            us(baton)
+        )?;
+        self.sessions(text)
+    }
+
+    fn sessions(&self, text: &mut String) -> anyhow::Result<()> {
+        let per_core = |costs: &[f64]| {
+            let rates: Vec<_> = costs.iter().map(|cost| 1e6 / cost).collect();
+            mean(&rates).context("a mean needs two rounds")
+        };
+        let Handshakes { bare, open, token } = &self.handshakes;
+        let rate = |Estimate { mean, low, high }| format!("{mean:.0} ({low:.0} to {high:.0})");
+        let bare = rate(per_core(bare)?);
+        for (what, costs) in [("open", open), ("token", token)] {
+            let cell = per_core(costs)?;
+            let verdict = Goal::AtLeast(2500.0).verdict(cell);
+            writeln!(
+                text,
+                "| handshakes per second and core, {what} | | {bare} | {} | >= 2500 | {verdict} |",
+                rate(cell)
+            )?;
+        }
+        let crowd = &self.crowd;
+        let (kib, bare_kib) = (crowd.memory / 1024.0, crowd.bare_memory / 1024.0);
+        let verdict = Goal::AtMost(36.0).verdict(one(kib));
+        let sessions = crowd.sessions;
+        writeln!(
+            text,
+            "| memory of each of {sessions} idle sessions, KiB | | {bare_kib:.1} | {kib:.1} | <= 36 | {verdict} |"
+        )?;
+        let seconds: Vec<_> =
+            crowd.acknowledged.iter().map(std::time::Duration::as_secs_f64).collect();
+        let flagged: Vec<_> = crowd.flagged.iter().map(std::time::Duration::as_secs_f64).collect();
+        let worst = seconds.iter().copied().fold(0.0, f64::max);
+        let verdict = Goal::AtMost(0.8).verdict(one(worst));
+        let (middle, from_flag) =
+            (median(&seconds).unwrap_or_default(), median(&flagged).unwrap_or_default());
+        writeln!(
+            text,
+            "| GOAWAY to {sessions} sessions, from the first to the last acknowledgement, s | | | {middle:.2}, at worst {worst:.2}; {from_flag:.2} from the flag's file on | <= 0.8 | {verdict} |"
+        )?;
+        Ok(())
+    }
+
+    /// Every window, for whoever wants to reckon for himself.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        let mut lines = vec![json!({"machine": self.machine.to_string(), "quick": self.quick})];
+        let loads = [("bulk", &self.bulk), ("sparse", &self.sparse), ("light", &self.light)];
+        for (load, subjects) in loads {
+            for (which, windows) in subjects.iter().enumerate() {
+                let subject = SUBJECTS.get(which).copied().unwrap_or("no relay");
+                for (round, Window { cost, delay, rate }) in windows.iter().enumerate() {
+                    lines.push(json!({
+                        "load": load, "subject": subject, "round": round,
+                        "cpuMicros": cost, "delayMicros": delay, "perSecond": rate,
+                    }));
+                }
+            }
+        }
+        let Handshakes { bare, open, token } = &self.handshakes;
+        lines.push(json!({"handshakeCpuMicros": {"bare": bare, "open": open, "token": token}}));
+        let Crowd { sessions, bare_memory, memory, acknowledged, flagged } = &self.crowd;
+        let seconds = |times: &[std::time::Duration]| {
+            times.iter().map(std::time::Duration::as_secs_f64).collect::<Vec<_>>()
+        };
+        lines.push(json!({
+            "sessions": sessions, "bareBytes": bare_memory, "bytes": memory,
+            "acknowledgedSeconds": seconds(acknowledged), "fromFlagSeconds": seconds(flagged),
+        }));
+        lines
+    }
+}
+
+/// Puts the report where a document has it.
+pub(crate) fn write_into(path: &Path, report: &str) -> anyhow::Result<()> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let written = replaced(&text, report).with_context(|| {
+        format!("{} has no lines '{BEGIN}' and '{END}' to write between", path.display())
+    })?;
+    std::fs::write(path, written).with_context(|| format!("writing {}", path.display()))
+}
+
+fn replaced(text: &str, report: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", report.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_met_or_missed_by_the_bounds() {
+        let estimate = |low, high| Estimate { mean: f64::midpoint(low, high), low, high };
+        let at_most = Goal::AtMost(1.15);
+        assert_eq!(at_most.verdict(estimate(1.0, 1.1)), "met");
+        assert_eq!(at_most.verdict(estimate(1.1, 1.2)), "undecided");
+        assert_eq!(at_most.verdict(estimate(1.2, 1.3)), "**missed**");
+        let at_least = Goal::AtLeast(2500.0);
+        assert_eq!(at_least.verdict(one(3000.0)), "met");
+        assert_eq!(at_least.verdict(one(2000.0)), "**missed**");
+    }
+
+    #[test]
+    fn only_what_is_between_the_lines_is_replaced() {
+        let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        let expected = format!("before\n{BEGIN}\nnew\n{END}\nafter\n");
+        assert_eq!(replaced(&text, "new\n"), Some(expected));
+        assert_eq!(replaced("no such lines", "new"), None);
+    }
+}

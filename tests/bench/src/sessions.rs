@@ -1,0 +1,195 @@
+//! Many idle sessions, cheaply held: connections of quinn over a few sockets, which speak the protocol frame by frame.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use baton_protocol::frame::{Decoder, Frame, Hello, Intent};
+use baton_protocol::hello;
+use baton_protocol::id::Instance;
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::task::JoinSet;
+
+use crate::bare;
+use crate::quinn_loop::ALONE;
+use crate::subject::SERVER_NAME;
+
+/// Connections of one socket.
+const PER_ENDPOINT: usize = 2500;
+
+/// Handshakes under way at a time: few enough that no relay asks for a retry.
+const AT_ONCE: usize = 32;
+
+/// What is attached to.
+#[derive(Debug, Clone)]
+pub(crate) enum Door {
+    /// A bare loop of quinn.
+    Bare,
+    /// A relay, with this token; empty if it demands none.
+    Baton(Bytes),
+}
+
+/// What all sessions were told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) goaways: AtomicUsize,
+    pub(crate) cancels: AtomicUsize,
+    first: Mutex<Option<Instant>>,
+}
+
+impl Told {
+    /// When the first GOAWAY came since this was asked last.
+    pub(crate) fn take_first(&self) -> Option<Instant> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn goaway(&self) {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.goaways.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Attached sessions. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    connections: Vec<Connection>,
+    endpoints: Vec<Endpoint>,
+    pub(crate) told: Arc<Told>,
+    /// Read and answer what the relay says.
+    tasks: JoinSet<()>,
+}
+
+impl Sessions {
+    /// So many.
+    pub(crate) async fn attach(
+        count: usize,
+        relay: SocketAddr,
+        config: &quinn::ClientConfig,
+        door: &Door,
+    ) -> anyhow::Result<Self> {
+        let endpoints: Vec<_> = (0..count.div_ceil(PER_ENDPOINT))
+            .map(|_| bare::endpoint())
+            .collect::<Result<_, _>>()?;
+        let mut this = Self {
+            connections: Vec::with_capacity(count),
+            endpoints,
+            told: Arc::default(),
+            tasks: JoinSet::new(),
+        };
+        let mut attaching = JoinSet::new();
+        for number in 0..count {
+            if attaching.len() >= AT_ONCE {
+                this.attached(attaching.join_next().await)?;
+            }
+            let endpoint = this.endpoints[number / PER_ENDPOINT].clone();
+            let (config, door) = (config.clone(), door.clone());
+            attaching.spawn(async move { attach(&endpoint, relay, &config, door).await });
+        }
+        while !attaching.is_empty() {
+            this.attached(attaching.join_next().await)?;
+        }
+        Ok(this)
+    }
+
+    fn attached(
+        &mut self,
+        joined: Option<Result<anyhow::Result<Attached>, tokio::task::JoinError>>,
+    ) -> anyhow::Result<()> {
+        let Some(joined) = joined else { return Ok(()) };
+        let (connection, control) = joined?.context("a session cannot be attached")?;
+        self.connections.push(connection);
+        if let Some(control) = control {
+            self.tasks.spawn(listen(control, self.told.clone()));
+        }
+        Ok(())
+    }
+
+    /// How many are still alive.
+    pub(crate) fn alive(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.close_reason().is_none()).count()
+    }
+
+    /// Ends them all, and waits until the relay knows, or a moment.
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
+        for endpoint in &self.endpoints {
+            endpoint.close(0_u32.into(), b"");
+            let _ = tokio::time::timeout(Duration::from_secs(3), endpoint.wait_idle()).await;
+        }
+    }
+}
+
+type Control = (SendStream, RecvStream, Decoder);
+type Attached = (Connection, Option<Control>);
+
+async fn attach(
+    endpoint: &Endpoint,
+    relay: SocketAddr,
+    config: &quinn::ClientConfig,
+    door: Door,
+) -> anyhow::Result<Attached> {
+    let token = match door {
+        Door::Bare => return Ok((bare::connect(endpoint, relay, config, ALONE).await?, None)),
+        Door::Baton(token) => token,
+    };
+    let connection = endpoint.connect_with(config.clone(), relay, SERVER_NAME)?.await?;
+    let (mut send, mut receive) = connection.open_bi().await?;
+    let key = SigningKey::from_bytes(&rand::random());
+    let mut hello = Hello {
+        intent: Intent::Fresh,
+        peer: hello::peer_of(&key),
+        instance: Instance::from_bytes(rand::random()),
+        capabilities: 0,
+        token,
+        ticket: Bytes::new(),
+        signature: [0; 64],
+    };
+    let mut exported = [0; hello::EXPORTER_LENGTH];
+    let context = hello::exporter_context(&hello);
+    if connection.export_keying_material(&mut exported, hello::EXPORTER_LABEL, &context).is_err() {
+        bail!("TLS exports no keying material");
+    }
+    hello::sign(&mut hello, &key, &exported);
+    send.write_all(&Frame::Hello(Box::new(hello)).encode()).await?;
+    let mut decoder = Decoder::new();
+    match next(&mut receive, &mut decoder).await? {
+        Frame::Welcome(_) => decoder.authenticated(),
+        Frame::Refused(refused) => bail!("refused ({}): {}", refused.code.name(), refused.message),
+        other => bail!("{} instead of WELCOME", other.name()),
+    }
+    Ok((connection, Some((send, receive, decoder))))
+}
+
+async fn next(receive: &mut RecvStream, decoder: &mut Decoder) -> anyhow::Result<Frame> {
+    loop {
+        if let Some(frame) = decoder.next_frame()? {
+            return Ok(frame);
+        }
+        let chunk =
+            receive.read_chunk(4096, true).await?.context("the relay ended the control stream")?;
+        decoder.push(&chunk.bytes);
+    }
+}
+
+/// Answers GOAWAYs, and stays.
+async fn listen((mut send, mut receive, mut decoder): Control, told: Arc<Told>) {
+    while let Ok(frame) = next(&mut receive, &mut decoder).await {
+        match frame {
+            Frame::GoAway(goaway) => {
+                told.goaway();
+                let ack = Frame::GoAwayAck { sequence: goaway.sequence };
+                if send.write_all(&ack.encode()).await.is_err() {
+                    return;
+                }
+            }
+            Frame::GoAwayCancel { .. } => {
+                told.cancels.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}

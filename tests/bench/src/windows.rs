@@ -1,0 +1,114 @@
+//! Interleaved windows: each relay in turn carries the same load for a moment, over and over, and what else happens on the
+//! machine happens to all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use crate::link::{Link, now};
+use crate::process;
+use crate::stats::median;
+
+/// Before a window, so that it begins in the middle of the load.
+const WARM: Duration = Duration::from_millis(150);
+
+/// After a window, so that what is left of it is not found in the next.
+const CALM: Duration = Duration::from_millis(50);
+
+/// How datagrams are offered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Load {
+    /// Over four links, twenty at a time, each millisecond: batches are full.
+    Bulk,
+    /// Over all links in turn, one each 100 us: each datagram is alone.
+    Sparse,
+    /// Over one link, one each 2 ms, with the time at which it was sent.
+    Light,
+}
+
+/// A relay under comparison, and the links through it.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    /// Of the relay's process; none if there is no relay.
+    pub(crate) pid: Option<u32>,
+    pub(crate) links: Arc<Vec<Link>>,
+}
+
+/// What one window showed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    /// CPU time of the relay for each datagram that arrived, in microseconds.
+    pub(crate) cost: f64,
+    /// From sender to receiver, in microseconds: the median. Only under [`Load::Light`].
+    pub(crate) delay: f64,
+    /// How many arrived per second.
+    pub(crate) rate: f64,
+}
+
+/// Windows of each subject, in the order of the subjects: as many of each as there are rounds.
+pub(crate) async fn interleave(
+    subjects: &[Subject],
+    load: Load,
+    rounds: usize,
+    length: Duration,
+) -> anyhow::Result<Vec<Vec<Window>>> {
+    let mut all = vec![Vec::with_capacity(rounds); subjects.len()];
+    for round in 0..rounds {
+        // Each is as often first as any other.
+        for turn in 0..subjects.len() {
+            let which = (round + turn) % subjects.len();
+            all[which].push(window(&subjects[which], load, length).await?);
+        }
+    }
+    Ok(all)
+}
+
+async fn window(subject: &Subject, load: Load, length: Duration) -> anyhow::Result<Window> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (links, stopped) = (subject.links.clone(), stop.clone());
+    let offering = tokio::task::spawn_blocking(move || offer(&links, load, &stopped));
+    tokio::time::sleep(WARM).await;
+    let seen = || subject.links.iter().map(|link| link.seen.count()).sum::<u64>();
+    let used = || subject.pid.map_or(Ok(Duration::ZERO), process::cpu);
+    subject.links.iter().for_each(|link| drop(link.seen.take_delays()));
+    let (used_before, seen_before) = (used()?, seen());
+    tokio::time::sleep(length).await;
+    let (used_after, seen_after) = (used()?, seen());
+    stop.store(true, Ordering::Relaxed);
+    offering.await?;
+    tokio::time::sleep(CALM).await;
+    let count = (seen_after - seen_before) as f64;
+    if count < 10.0 {
+        bail!("{}: only {count} datagrams arrived within {length:?} of {load:?}", subject.name);
+    }
+    let delays: Vec<_> = subject
+        .links
+        .iter()
+        .flat_map(|link| link.seen.take_delays())
+        .map(|ns| ns as f64 / 1e3)
+        .collect();
+    Ok(Window {
+        cost: used_after.saturating_sub(used_before).as_secs_f64() * 1e6 / count,
+        delay: median(&delays).unwrap_or_default(),
+        rate: count / length.as_secs_f64(),
+    })
+}
+
+/// Offers datagrams until `stop`. A thread that sleeps, because timers of the runtime know milliseconds only.
+fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
+    let pause = match load {
+        Load::Bulk => Duration::from_millis(1),
+        Load::Sparse => Duration::from_micros(100),
+        Load::Light => Duration::from_millis(2),
+    };
+    for link in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+        match load {
+            Load::Bulk => links.iter().take(4).for_each(|link| link.send(20, 0)),
+            Load::Sparse => link.send(1, 0),
+            Load::Light => links[0].send(1, now()),
+        }
+        std::thread::sleep(pause);
+    }
+}
