@@ -25,6 +25,7 @@ use crate::inbound::{Inbound, OWN};
 use crate::life::{Hold, Life};
 use crate::options::{InvalidOptions, seconds};
 use crate::presence::{TooManyWatches, Watcher};
+use crate::renewal::RenewError;
 use crate::routes::{RouteState, Routes, TooManyRoutes};
 use crate::service::{Allow, ServiceName};
 use crate::session::queue::lock;
@@ -224,6 +225,18 @@ impl Client {
         let command = Command::Watch(peer, reply);
         self.inner.commands.send(command).await.map_err(|_| WatchError::Closed)?;
         Ok(answer.await.map_err(|_| WatchError::Closed)??)
+    }
+
+    /// Shows a newer access token to the relay, so that the session outlives the one before, and keeps it for later
+    /// attachments. A token that comes from a file is renewed by itself, when the file has a newer one.
+    ///
+    /// # Errors
+    /// If the relay does not take it. The session goes on until the end that it had.
+    pub async fn renew(&self, token: impl Into<Bytes>) -> Result<(), RenewError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Renew(token.into(), reply);
+        self.inner.commands.send(command).await.map_err(|_| RenewError::Closed)?;
+        answer.await.map_err(|_| RenewError::Closed)?
     }
 
     /// Offers a service: streams to it come out of [`accept`](Self::accept). A service of that name is replaced.

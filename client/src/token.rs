@@ -1,11 +1,19 @@
-//! Access tokens: what lets a peer into a pool. JWTs, signed by HMAC-SHA-256 with a secret that the pool's relays have too.
+//! Access tokens: what lets a peer into a pool. JWTs, made with a secret that the pool's relays have too, or with
+//! a private key of whose public half they know.
+
+mod inspect;
+mod signing;
 
 use std::time::Duration;
 
 use baton_protocol::id::PeerId;
-use baton_protocol::token::{ShortSecret, is_audience, secret_of};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use baton_protocol::token::{ShortSecret, is_audience};
+use jsonwebtoken::Header;
 use serde::Serialize;
+
+pub use baton_protocol::token::{KeyError, TokenKey};
+pub use inspect::{Inspection, NoToken, inspect};
+pub use signing::{NoSigningKey, SigningKey};
 
 /// The longest name of a group, in bytes, as relays take it.
 const MAX_GROUP: usize = baton_protocol::ticket::MAX_GROUP;
@@ -53,7 +61,11 @@ struct Claims<'a> {
 
 /// Makes a token at `now_unix` (seconds after the Unix epoch). The secret is that of a file: its line end does not count.
 pub fn issue(grant: &Grant, secret: &[u8], now_unix: u64) -> Result<String, TokenError> {
-    let secret = secret_of(secret)?;
+    issue_with(grant, &SigningKey::secret(secret)?, now_unix)
+}
+
+/// Makes a token with any key.
+pub fn issue_with(grant: &Grant, key: &SigningKey, now_unix: u64) -> Result<String, TokenError> {
     if !is_audience(&grant.pool) {
         return Err(TokenError::Pool(grant.pool.clone()));
     }
@@ -67,11 +79,7 @@ pub fn issue(grant: &Grant, secret: &[u8], now_unix: u64) -> Result<String, Toke
         sub: grant.peer.map(|peer| peer.to_string()),
         grp: grant.group.as_deref(),
     };
-    Ok(jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        &claims,
-        &EncodingKey::from_secret(secret),
-    )?)
+    Ok(jsonwebtoken::encode(&Header::new(key.algorithm), &claims, &key.key)?)
 }
 
 #[cfg(test)]

@@ -360,12 +360,16 @@ impl Attachment {
         self.drive(now);
     }
 
-    /// A frame about the attachment came: GOAWAY, GOAWAY_CANCEL, ACTIVE_OK or MOVED_OK. Others are none of its business.
+    /// A frame about the attachment came: GOAWAY, GOAWAY_CANCEL, ACTIVE_OK, MOVED_OK or RENEWED. Others are none of its business.
     pub fn handle_frame(&mut self, slot: Slot, frame: Frame, now: Instant) {
         match frame {
             Frame::GoAway(goaway) => self.go_away(slot, *goaway, now),
             Frame::GoAwayCancel { sequence } => self.may_stay(slot, sequence),
             Frame::ActiveOk { stamp } => self.activated(slot, stamp, now),
+            // The earlier tickets end when the token before would have.
+            Frame::Renewed(renewed) if self.home() == Some(slot) => {
+                self.ticket = Some(renewed.ticket);
+            }
             Frame::MovedOk => {
                 let linger = now + self.timing.linger;
                 if let Some(old) =

@@ -31,6 +31,7 @@ pub mod liveness;
 pub mod packet;
 pub mod pkcs8;
 pub mod presence;
+pub mod renewal;
 pub mod session;
 pub mod ticket;
 pub mod token;

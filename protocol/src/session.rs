@@ -21,7 +21,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::datagram::FIRST_ALIAS;
-use crate::frame::{Frame, GoAway, GoAwayReason, Intent, NoticeCode, PeerState, RouteId};
+use crate::frame::{
+    Frame, GoAway, GoAwayReason, Intent, NoticeCode, PeerState, Refused, Renewed, RouteId, Token,
+};
 use crate::id::{PeerId, RelayId, Stamp};
 
 /// How much a session may have at a time.
@@ -81,6 +83,11 @@ pub enum Order {
     },
     /// The client knows that it must move. Comes once per GOAWAY.
     Acknowledged,
+    /// Judge this newer access token. Answer with [`Session::renewed`].
+    Renew {
+        /// As it came.
+        token: Token,
+    },
     /// The client lives elsewhere now; forward there what still comes for it.
     Moved {
         /// Of its new attachment.
@@ -246,6 +253,7 @@ impl Session {
                 }
             }
             Frame::GoAwayAck { sequence } => self.acknowledged(sequence)?,
+            Frame::Renew { token } => self.orders.push_back(Order::Renew { token }),
             Frame::Active if self.phase == Phase::Standby => {
                 self.phase = Phase::Home;
                 self.orders.push_back(Order::Announce);
@@ -265,6 +273,14 @@ impl Session {
         if intent == Intent::Handover {
             self.send(Frame::ActiveOk { stamp });
         }
+    }
+
+    /// The token of [`Order::Renew`] was judged.
+    pub fn renewed(&mut self, judged: Result<Renewed, Refused>) {
+        self.send(match judged {
+            Ok(renewed) => Frame::Renewed(renewed),
+            Err(refused) => Frame::RenewRefused(refused),
+        });
     }
 
     /// Asks the session to move. A GOAWAY that is still outstanding is withdrawn first, so that at most one is.

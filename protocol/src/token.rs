@@ -1,4 +1,15 @@
-//! What makers and judges of access tokens must agree on, beside the JWT itself (docs/protocol.md section 7).
+//! What makers and judges of access tokens must agree on (docs/protocol.md section 7): JWTs, the keys that verify them, and
+//! what their claims mean.
+
+#[cfg(feature = "jwt")]
+mod judge;
+#[cfg(feature = "jwt")]
+mod key;
+
+#[cfg(feature = "jwt")]
+pub use judge::{Claims, LEEWAY_SECONDS, TokenFault, verify};
+#[cfg(feature = "jwt")]
+pub use key::{KeyError, TokenKey};
 
 /// The shortest shared secret, in bytes: as many as the hash of HS256 has (RFC 7518 section 3.2).
 pub const MIN_SECRET: usize = 32;
@@ -29,6 +40,10 @@ pub fn is_audience(text: &str) -> bool {
         !namespace.is_empty() && !pool.is_empty() && !pool.contains('/')
     })
 }
+
+#[cfg(feature = "jwt")]
+#[cfg(test)]
+mod jwt_tests;
 
 #[cfg(test)]
 mod tests {

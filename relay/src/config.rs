@@ -1,27 +1,39 @@
-//! The relay's flags and environment, judged as a whole: every error is reported, not only the first.
+//! The relay's flags, environment and configuration file: one struct, judged as a whole. Every error is reported, not only the
+//! first.
+
+mod file;
+mod reload;
+pub mod watch;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_protocol::token::is_audience;
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::auth::{Mode, TokenKeys};
+use crate::auth::{Allowlist, Mode, TokenKeys};
 use crate::keys::PoolKeys;
-use crate::relay::Config;
+use crate::relay::{Config, Reload};
 use crate::seeds::MESH_PORT;
 use crate::transport::provider;
 
+pub use reload::Reloader;
+
 /// A relay of a Baton pool. In Kubernetes its operator sets all of this; see docs/drain-contract.md.
-#[derive(Clone, Debug, Parser)]
+#[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(name = "baton-relay", version = crate::version())]
 pub struct Flags {
+    /// A file with what else could be given here: YAML with the names of these flags. What is given here, or in the
+    /// environment, counts before it; it is read again when it changes, and at SIGHUP
+    #[arg(long, env = "BATON_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The pool that it belongs to, `<namespace>/<pool>`: the audience of access tokens
     #[arg(long, env = "BATON_POOL", value_name = "NS/NAME")]
     pub pool: String,
@@ -49,9 +61,18 @@ pub struct Flags {
     /// The folder with the pool's secrets: `current`, and `next` and `previous` while they are exchanged
     #[arg(long, env = "BATON_POOL_KEYS", default_value = "/etc/baton/pool", value_name = "FOLDER")]
     pub pool_keys: PathBuf,
-    /// The folder with the secrets that access tokens are made with
+    /// The folder with what access tokens are verified with: a shared secret in each file, public keys in *.pem, JWKS in
+    /// *.json
     #[arg(long, env = "BATON_AUTH_KEYS", default_value = "/etc/baton/auth", value_name = "FOLDER")]
     pub auth_keys: PathBuf,
+    /// The file with the peers that mode `allowlist` lets in: on each line a peer id and, if it has one, its group
+    #[arg(
+        long,
+        env = "BATON_ALLOWLIST",
+        default_value = "/etc/baton/allowlist/peers",
+        value_name = "FILE"
+    )]
+    pub allowlist: PathBuf,
     /// The folder with the certificate that clients are shown: `tls.crt` and `tls.key`
     #[arg(long, env = "BATON_TLS", default_value = "/etc/baton/tls", value_name = "FOLDER")]
     pub tls: PathBuf,
@@ -103,6 +124,8 @@ pub struct Flags {
 pub enum AuthMode {
     /// Who shows an access token
     Token,
+    /// Who is on a list of peers
+    Allowlist,
     /// Anyone who holds a key
     Open,
 }
@@ -119,23 +142,36 @@ impl fmt::Display for ConfigErrors {
 
 impl Error for ConfigErrors {}
 
+/// A command line that makes no sense, or a configuration file.
+#[derive(Debug)]
+pub enum FlagsError {
+    /// It, or the environment.
+    Usage(clap::Error),
+    /// The file.
+    File(ConfigErrors),
+}
+
 impl Flags {
+    /// From a command line, its environment, and the file that one of them names.
+    pub fn load(line: &[OsString]) -> Result<Self, FlagsError> {
+        let command = Self::command();
+        let first = command.clone().ignore_errors(true).try_get_matches_from(line).ok();
+        let path = first.and_then(|matches| matches.get_one::<PathBuf>("config").cloned());
+        let matches = match path {
+            None => command.try_get_matches_from(line),
+            Some(path) => {
+                let line = file::arguments(&command, line, &path)
+                    .map_err(|wrong| FlagsError::File(ConfigErrors(wrong)))?;
+                command.args_override_self(true).try_get_matches_from(line)
+            }
+        };
+        let flags = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        flags.map_err(FlagsError::Usage)
+    }
+
     /// Reads the files, judges everything, and gives the configuration of the relay.
     pub fn config(&self) -> Result<Config, ConfigErrors> {
-        let mut errors = Vec::new();
-        self.judge(&mut errors);
-        let keys = keep(PoolKeys::read(&self.pool_keys), &mut errors);
-        let mode = match self.auth_mode {
-            AuthMode::Open => Some(Mode::Open),
-            AuthMode::Token => keep(TokenKeys::read(&self.auth_keys), &mut errors).map(Mode::Token),
-        };
-        let tls = read_tls(&self.tls).map_err(|wrong| errors.extend(wrong)).ok();
-        let (Some(keys), Some(mode), Some((certificates, private_key))) = (keys, mode, tls) else {
-            return Err(ConfigErrors(errors));
-        };
-        if !errors.is_empty() {
-            return Err(ConfigErrors(errors));
-        }
+        let Reload { keys, mode, certificates, private_key, max_sessions } = self.rules()?;
         Ok(Config {
             name: self.name.clone(),
             pool: self.pool.clone(),
@@ -148,8 +184,45 @@ impl Flags {
             certificates,
             private_key,
             epoch: crate::epoch::next(&self.state),
-            max_sessions: self.max_sessions,
+            max_sessions,
         })
+    }
+
+    /// Reads the files and judges everything, and gives what of it may change while the relay runs.
+    pub fn rules(&self) -> Result<Reload, ConfigErrors> {
+        let mut errors = Vec::new();
+        self.judge(&mut errors);
+        let keys = keep(PoolKeys::read(&self.pool_keys), &mut errors);
+        let mode = match self.auth_mode {
+            AuthMode::Open => Some(Mode::Open),
+            AuthMode::Allowlist => {
+                keep(Allowlist::read(&self.allowlist), &mut errors).map(Mode::Allowlist)
+            }
+            AuthMode::Token => keep(TokenKeys::read(&self.auth_keys), &mut errors).map(Mode::Token),
+        };
+        let tls = read_tls(&self.tls).map_err(|wrong| errors.extend(wrong)).ok();
+        let (Some(keys), Some(mode), Some((certificates, private_key))) = (keys, mode, tls) else {
+            return Err(ConfigErrors(errors));
+        };
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let max_sessions = self.max_sessions;
+        Ok(Reload { keys, mode, certificates, private_key, max_sessions })
+    }
+
+    /// The files that [`rules`](Self::rules) reads, and the one that these flags come from.
+    fn files(&self) -> Vec<PathBuf> {
+        let who = match self.auth_mode {
+            AuthMode::Token => Some(&self.auth_keys),
+            AuthMode::Allowlist => Some(&self.allowlist),
+            AuthMode::Open => None,
+        };
+        [self.config.as_ref(), Some(&self.pool_keys), who, Some(&self.tls)]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// How long sessions have from SIGTERM on, if no flag was set: what is left after linger and margin.

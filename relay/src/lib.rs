@@ -39,5 +39,5 @@ pub mod mesh_wire {
 
 pub use admin::AdminError;
 pub use mesh::IdentityError;
-pub use relay::{Config, Relay, StartError};
+pub use relay::{Config, Relay, Reload, StartError};
 pub use version::version;

@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use baton_relay::config::Flags;
-use clap::Parser;
+use baton_relay::config::{Flags, FlagsError};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let line: Vec<_> = std::env::args_os().collect();
+    let flags = match Flags::load(&line) {
+        Ok(flags) => flags,
+        Err(FlagsError::Usage(error)) => error.exit(),
+        Err(FlagsError::File(errors)) => return fail(&errors.into()),
+    };
     let filter = match EnvFilter::try_new(&flags.log) {
         Ok(filter) => filter,
         Err(error) => {
@@ -23,7 +27,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime
         .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(baton_relay::program::run(flags)))
+        .and_then(|runtime| runtime.block_on(baton_relay::program::run(line, flags)))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use baton_protocol::class::FailureClass;
+use baton_protocol::frame::RefusalCode;
 use baton_protocol::session::Outcome;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -69,6 +70,10 @@ pub struct Metrics {
     registry: Registry,
     pub(crate) sessions: IntGaugeVec,
     handshakes: IntCounterVec,
+    auth_failures: IntCounterVec,
+    renewals: IntCounterVec,
+    reloads: IntCounterVec,
+    config_stale: IntGauge,
     migrations: IntCounterVec,
     migration_duration: Histogram,
     handovers: IntCounterVec,
@@ -159,6 +164,25 @@ impl Metrics {
                 "Connections that asked for a session",
                 &["result"],
             )?,
+            auth_failures: counters(
+                "auth_failures_total",
+                "Refusals, of HELLO and of RENEW, by what was wrong",
+                &["code"],
+            )?,
+            renewals: counters(
+                "renewals_total",
+                "Sessions that showed a newer access token",
+                &["result"],
+            )?,
+            reloads: counters(
+                "config_reloads_total",
+                "Changes of the configuration's files, by whether they could be used",
+                &["result"],
+            )?,
+            config_stale: gauge(
+                "config_stale",
+                "1 while the files cannot be used, and what was read before holds",
+            )?,
             migrations: counters(
                 "migrations_total",
                 "Sessions whose client's address changed, by whether an echo came back over the new path",
@@ -205,6 +229,13 @@ impl Metrics {
         for result in HANDSHAKE_RESULTS {
             self.handshakes.with_label_values(&[result]).reset();
         }
+        for code in RefusalCode::ALL {
+            self.auth_failures.with_label_values(&[code.name()]).reset();
+        }
+        for counters in [&self.renewals, &self.reloads] {
+            counters.with_label_values(&["ok"]).reset();
+            counters.with_label_values(&["failed"]).reset();
+        }
         for outcome in Outcome::ALL {
             self.outcomes.with_label_values(&[outcome.name()]).reset();
         }
@@ -224,6 +255,24 @@ impl Metrics {
     pub(crate) fn handshake(&self, result: &'static str) {
         debug_assert!(HANDSHAKE_RESULTS.contains(&result));
         self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// A client was refused.
+    pub(crate) fn refused(&self, code: RefusalCode) {
+        self.auth_failures.with_label_values(&[code.name()]).inc();
+    }
+
+    /// A session showed a newer token.
+    pub(crate) fn renewal(&self, refused: Option<RefusalCode>) {
+        let result = if refused.is_some() { "failed" } else { "ok" };
+        self.renewals.with_label_values(&[result]).inc();
+        refused.into_iter().for_each(|code| self.refused(code));
+    }
+
+    /// The files of the configuration changed.
+    pub(crate) fn reload(&self, usable: bool) {
+        self.reloads.with_label_values(&[if usable { "ok" } else { "failed" }]).inc();
+        self.config_stale.set(i64::from(!usable));
     }
 
     /// A session's client came from another address.
@@ -324,6 +373,10 @@ mod tests {
             r#"baton_relay_handovers_total{class="refused",result="failed"} 0"#,
             r#"baton_relay_dropped_total{reason="queue_full"} 0"#,
             r#"baton_relay_sessions{state="home"} 0"#,
+            r#"baton_relay_auth_failures_total{code="not_allowed"} 0"#,
+            r#"baton_relay_renewals_total{result="failed"} 0"#,
+            r#"baton_relay_config_reloads_total{result="ok"} 0"#,
+            "baton_relay_config_stale 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,
             "baton_relay_handover_gap_seconds_count 0",
         ] {

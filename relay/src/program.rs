@@ -1,14 +1,16 @@
 //! The relay as a program: follows its files and signals, until it is told to end.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::config::Flags;
+use crate::config::{Flags, Reloader};
 use crate::drain::{Flag, Reason};
 use crate::relay::Relay;
 use crate::seeds::Seeds;
@@ -23,19 +25,27 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How much of a file is read: more than the longest that is good, so that a longer one is told from it.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Runs a relay to its end.
-pub async fn run(flags: Flags) -> anyhow::Result<()> {
+/// Runs a relay to its end. `flags` are what this command line, its environment and its file say.
+pub async fn run(line: Vec<OsString>, flags: Flags) -> anyhow::Result<()> {
+    let reloader = Reloader::new(line, flags.clone());
     let relay = Relay::start(flags.config()?)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let asked = Notify::new();
     let mut files = Files::new(&flags).await;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = look.tick() => files.follow(&relay).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+    {
+        let mut reloading = std::pin::pin!(reloader.run(&relay, &asked));
+        loop {
+            tokio::select! {
+                _ = look.tick() => files.follow(&relay).await,
+                _ = hangup.recv() => asked.notify_one(),
+                never = &mut reloading => match never {},
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
         }
     }
     drain(&relay, &flags, &mut interrupt).await;

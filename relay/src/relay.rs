@@ -61,6 +61,21 @@ pub struct Config {
     pub max_sessions: usize,
 }
 
+/// What of a [`Config`] may be other while the relay runs.
+#[derive(Debug)]
+pub struct Reload {
+    /// The pool's keys, for tickets. Links to siblings keep those that they began with.
+    pub keys: PoolKeys,
+    /// Whom to let in from now on. A session whose peer is on the allowlist no more ends.
+    pub mode: Mode,
+    /// Shown to clients that connect from now on.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Of the first certificate.
+    pub private_key: PrivateKeyDer<'static>,
+    /// How many sessions it may have. If there are more, none ends for it.
+    pub max_sessions: usize,
+}
+
 /// A relay that cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -88,6 +103,7 @@ pub enum StartError {
 pub struct Relay {
     endpoint: Endpoint,
     directory: Arc<Directory>,
+    shared: Arc<session::Shared>,
     reporter: Arc<Reporter>,
     admin: Admin,
     address: SocketAddr,
@@ -101,6 +117,11 @@ pub struct Relay {
 impl Relay {
     /// Starts a relay. It is ready once it has seeds ([`Relay::set_seeds`]) and is linked to them.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        if let Mode::Open = config.mode {
+            warn!(
+                "this relay lets anyone in who holds a key: `--auth-mode open` is for tests and closed networks"
+            );
+        }
         let metrics = Arc::new(Metrics::new());
         let boot = rand::random();
         let me = RelayId::of_pod(&config.name);
@@ -123,7 +144,6 @@ impl Relay {
             directory: directory.clone(),
             pod_uid: config.name,
             boot,
-            max_sessions: config.max_sessions,
             ready: is_ready,
             flag_error: Mutex::default(),
         });
@@ -141,7 +161,7 @@ impl Relay {
         let (stop, stopped) = watch::channel(false);
         let mesh_address = mesh.address();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(shared, endpoint.clone(), stopped.clone()));
+        tasks.spawn(accept(shared.clone(), endpoint.clone(), stopped.clone()));
         tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
         tasks.spawn(driver::drive(directory.clone(), metrics, flag_set));
         tasks.spawn(keep_time(directory.clone(), stopped));
@@ -149,6 +169,7 @@ impl Relay {
         Ok(Self {
             endpoint,
             directory,
+            shared,
             reporter,
             admin,
             address,
@@ -196,6 +217,21 @@ impl Relay {
             *current = flag;
             modified
         });
+    }
+
+    /// Goes on with these. No session ends for it, other than those of peers that an allowlist names no more. If there is an
+    /// error nothing is changed.
+    pub fn reload(&self, reload: Reload) -> Result<(), TlsError> {
+        let server = transport::server(reload.certificates, reload.private_key)?;
+        self.endpoint.set_server_config(Some(server));
+        self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
+        self.directory.set_max_sessions(reload.max_sessions);
+        Ok(())
+    }
+
+    /// Counts a change of the files that configure it, and whether it could be used.
+    pub(crate) fn count_reload(&self, usable: bool) {
+        self.shared.metrics.reload(usable);
     }
 
     /// Says in the status why the flag cannot be read.

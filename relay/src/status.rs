@@ -86,7 +86,6 @@ pub(crate) struct Reporter {
     pub(crate) directory: Arc<Directory>,
     pub(crate) pod_uid: String,
     pub(crate) boot: u64,
-    pub(crate) max_sessions: usize,
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) flag_error: Mutex<Option<String>>,
 }
@@ -121,7 +120,7 @@ impl Reporter {
             flag_error: self.flag_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             handovers_in: counts(self.metrics.handovers_in()),
             migrations: counts(self.metrics.migrations()),
-            capacity: Capacity { max_sessions: self.max_sessions },
+            capacity: Capacity { max_sessions: self.directory.max_sessions() },
             mesh: MeshStatus { links: standing.siblings, peers: standing.online },
         }
     }

@@ -45,6 +45,8 @@ fn relay(folder: &Path) -> Command {
     for variable in [
         "LOG",
         "AUTH_MODE",
+        "ALLOWLIST",
+        "CONFIG",
         "MAX_SESSIONS",
         "LINGER_SECONDS",
         "TERMINATION_GRACE_SECONDS",
@@ -68,7 +70,7 @@ fn flags_and_variables_that_make_no_sense() {
         (&["--mesh-listen=here"], &["'here'", "--mesh-listen", address]),
         (&["--admin-listen=127.0.0.1:-1"], &["127.0.0.1:-1", "--admin-listen", address]),
         (&["--advertise=edge-1"], &["'edge-1'", "--advertise <IP>"]),
-        (&["--auth-mode=none"], &["'none'", "token, open"]),
+        (&["--auth-mode=none"], &["'none'", "token, allowlist, open"]),
         (&["--max-sessions=lots"], &["'lots'", "--max-sessions <COUNT>"]),
         (&["--max-sessions=-1"], &["'-1'", "--max-sessions <COUNT>"]),
         (&["--linger-seconds=10s"], &["'10s'", "--linger-seconds <SECONDS>"]),

@@ -423,7 +423,7 @@ def table(number_of_section, columns, base=10):
 
 def named_values(frame, field):
     [note] = [row.note for row in BODIES[frame] if row.name == field]
-    return {name: int(value) for value, name in re.findall(r"(\d) ([a-z_-]+)", note)}
+    return {name: int(value) for value, name in re.findall(r"\b(\d+) ([a-z_-]+)", note)}
 
 
 def check_numbers(vectors):

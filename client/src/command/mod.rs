@@ -5,6 +5,7 @@ mod control;
 mod expose;
 mod forward;
 mod forwards;
+mod inspect;
 mod key;
 mod ping;
 mod progress;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use baton_client::files::FileError;
 use baton_client::profile::TokenSource;
-use baton_client::token::TokenError;
+use baton_client::token::{KeyError, NoSigningKey, NoToken, TokenError};
 use baton_client::{
     Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Options, Profile,
     ProfileError,
@@ -49,7 +50,7 @@ enum Verb {
     /// Make and look at keys
     #[command(subcommand)]
     Key(key::Verb),
-    /// Make access tokens
+    /// Make and look at access tokens
     #[command(subcommand)]
     Token(token::Verb),
     /// Let other peers reach a service
@@ -121,6 +122,16 @@ pub(crate) enum Failure {
     NoToken(#[source] io::Error),
     #[error("BATON_TOKEN {0}: put an access token in it, or unset it")]
     TokenVariable(&'static str),
+    #[error("{} cannot be read: {source}; give a file with an access token, or with a key", path.display())]
+    TokenFile { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    TokenForm(#[from] NoToken),
+    #[error("the key {} cannot be used: {fault}", path.display())]
+    Key { path: PathBuf, fault: KeyError },
+    #[error("the private key {} cannot be used: {fault}", path.display())]
+    PrivateKey { path: PathBuf, fault: NoSigningKey },
+    #[error("the access token is not verified: {0}")]
+    Unverified(String),
     #[error("{address} cannot be listened on: {source}; choose another address")]
     Listen { address: String, source: io::Error },
     #[error("peer {peer}: {source}")]

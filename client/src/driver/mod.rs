@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, Welcome};
+use baton_protocol::frame::{Frame, Renewed, Welcome};
 use baton_protocol::id::{Instance, PeerId};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -19,6 +20,8 @@ use crate::client::{Home, Shared};
 use crate::config::ClientConfig;
 use crate::events;
 use crate::presence::{TooManyWatches, Watcher, Watches};
+use crate::profile::TokenSource;
+use crate::renewal::{RenewError, Renewals, Reply};
 use crate::session::dial::Dial;
 use crate::session::queue::{SendQueue, lock};
 use crate::session::suspicion::{Counters, Patience, Suspicion, Verdict};
@@ -42,6 +45,8 @@ const INPUTS: usize = 256;
 pub(crate) enum Command {
     /// Tell me about this peer.
     Watch(PeerId, oneshot::Sender<Result<Watcher, TooManyWatches>>),
+    /// Show this access token to the relay.
+    Renew(Bytes, Reply),
     /// It is over.
     Close,
 }
@@ -66,6 +71,7 @@ pub(crate) struct Driver {
     sessions: JoinSet<()>,
     inputs: mpsc::Sender<(Slot, Input)>,
     watches: Watches,
+    renewals: Renewals,
     /// The session in use and its silence.
     current: Option<(Slot, Suspicion)>,
     attempts: usize,
@@ -89,6 +95,7 @@ impl Driver {
             sessions: JoinSet::new(),
             inputs,
             watches: Watches::new(),
+            renewals: Renewals::default(),
             current: None,
             attempts: 0,
         };
@@ -111,8 +118,10 @@ impl Driver {
                 Some((slot, input)) = inputs.recv() => self.input(slot, input),
                 command = commands.recv() => match command {
                     Some(Command::Watch(peer, reply)) => self.watch(peer, reply),
+                    Some(Command::Renew(token, reply)) => self.renew(token, Some(reply)),
                     Some(Command::Close) | None => break,
                 },
+                token = self.renewals.newer(&self.config.profile.token) => self.renew(token, None),
                 () = self.shared.routes.wanted.notified() => self.open_routes(),
                 () = until(timer) => self.attachment.handle_timeout(Instant::now()),
                 _ = look.tick() => self.look(),
@@ -145,6 +154,7 @@ impl Driver {
                         ticket,
                         route,
                         attempt: self.attempts,
+                        begun: Instant::now(),
                     };
                     self.attempts += 1;
                     tracing::debug!(?slot, intent = intent.name(), "dial");
@@ -184,6 +194,7 @@ impl Driver {
         self.connections.remove(&slot);
         self.shared.routes.closed(slot);
         if self.current.take_if(|(current, _)| *current == slot).is_some() {
+            self.renewals.lost();
             lock(&self.shared.home).take();
         }
     }
@@ -208,6 +219,7 @@ impl Driver {
     fn use_session(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get(&slot) else { return };
         let Some((session, welcome)) = &connection.session else { return };
+        self.renewals.using(session.shown);
         let routes = usize::try_from(welcome.max_routes).unwrap_or(usize::MAX);
         self.watches.limit = usize::try_from(welcome.max_watches).unwrap_or(usize::MAX);
         let (patience, counters) =
@@ -297,8 +309,31 @@ impl Driver {
                 self.write(slot, &frames);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
+            Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),
+            Frame::Renewed(renewed) if in_use => self.renewed(slot, renewed, now),
             frame => self.attachment.handle_frame(slot, frame, now),
         }
+    }
+
+    fn renew(&mut self, token: Bytes, reply: Option<Reply>) {
+        let Some((slot, _)) = self.current else {
+            reply.map(|reply| reply.send(Err(RenewError::NoSession)));
+            return;
+        };
+        if let Some(frame) = self.renewals.ask(token, reply) {
+            self.write(slot, &[frame]);
+        }
+    }
+
+    fn renewed(&mut self, slot: Slot, renewed: Renewed, now: Instant) {
+        if let Some(token) = self.renewals.renewed(&renewed) {
+            // A file is its owner's to change; what was given once is replaced.
+            let source = &mut Arc::make_mut(&mut self.config.profile).token;
+            if !matches!(source, TokenSource::File(_)) {
+                *source = TokenSource::Fixed(token);
+            }
+        }
+        self.attachment.handle_frame(slot, Frame::Renewed(renewed), now);
     }
 
     fn watch(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Watcher, TooManyWatches>>) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
@@ -18,6 +18,7 @@ use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use crate::class;
 use crate::identity::Identity;
 use crate::profile::Profile;
+use crate::renewal::{Shown, ends_of};
 use crate::transport::Outer;
 
 /// How much of the control stream is read at a time.
@@ -35,6 +36,8 @@ pub(crate) struct Dial {
     pub(crate) route: Option<RouteId>,
     /// Which of the addresses, counted around.
     pub(crate) attempt: usize,
+    /// When the ticket was the latest.
+    pub(crate) begun: Instant,
 }
 
 /// A connection on which WELCOME has come.
@@ -46,6 +49,7 @@ pub(crate) struct Greeted {
     pub(crate) receive: RecvStream,
     pub(crate) decoder: Decoder,
     pub(crate) welcome: Box<Welcome>,
+    pub(crate) shown: Shown,
 }
 
 /// A dial that came to nothing.
@@ -97,7 +101,12 @@ impl Dial {
         let (mut send, mut receive) = connection.open_bi().await.map_err(failed)?;
         // The control stream first, among streams; datagrams are held back by the gate.
         let _ = send.set_priority(i32::MAX);
-        let hello = Frame::Hello(Box::new(self.hello(&connection, address)?));
+        let hello = self.hello(&connection, address)?;
+        let shown = match self.intent {
+            Intent::Fresh => Shown::Token { ends: ends_of(&hello.token) },
+            Intent::Handover | Intent::Resume => Shown::Ticket { dialed: self.begun },
+        };
+        let hello = Frame::Hello(Box::new(hello));
         let lost = || connection.close_reason().unwrap_or(ConnectionError::Reset);
         send.write_all(&hello.encode()).await.map_err(|_| failed(lost()))?;
         let mut decoder = Decoder::new();
@@ -122,7 +131,9 @@ impl Dial {
             Frame::Welcome(welcome) => {
                 decoder.authenticated();
                 tracing::debug!(%address, relay = %welcome.relay, "welcome");
-                Ok(Box::new(Greeted { endpoint, connection, send, receive, decoder, welcome }))
+                let greeted =
+                    Greeted { endpoint, connection, send, receive, decoder, welcome, shown };
+                Ok(Box::new(greeted))
             }
             Frame::Refused(refused) => Err(DialError::Refused(refused)),
             other => Err(DialError::Protocol {

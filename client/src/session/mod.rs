@@ -24,6 +24,7 @@ use self::dial::{Dial, DialError, Greeted};
 use self::queue::SendQueue;
 use crate::class;
 use crate::inbound::Inbound;
+use crate::renewal::Shown;
 
 /// Control writes that wait. A relay that does not take as much is as good as gone.
 const CONTROL_WRITES: usize = 64;
@@ -57,6 +58,7 @@ pub(crate) struct Established {
     pub(crate) connection: quinn::Connection,
     /// The address that its socket is bound to.
     pub(crate) local: Option<SocketAddr>,
+    pub(crate) shown: Shown,
     control: mpsc::Sender<Bytes>,
 }
 
@@ -99,7 +101,7 @@ impl Session {
     }
 
     async fn serve(self, greeted: Greeted, close: oneshot::Receiver<CloseCode>) {
-        let Greeted { endpoint, connection, send, receive, decoder, welcome } = greeted;
+        let Greeted { endpoint, connection, send, receive, decoder, welcome, shown } = greeted;
         let (control, writes) = mpsc::channel(CONTROL_WRITES);
         let gate = Arc::new(io::Gate::new(connection.clone()));
         let senders = Arc::new(io::Senders::new(self.inbound.clone()));
@@ -110,7 +112,7 @@ impl Session {
         tasks.spawn(io::read_datagrams(connection.clone(), senders.clone(), self.slot, inputs));
         let local = endpoint.local_addr().ok();
         let established =
-            Established { connection: connection.clone(), control: control.clone(), local };
+            Established { connection: connection.clone(), shown, control: control.clone(), local };
         self.tell(Input::Welcome(Box::new(established), welcome)).await;
         // Its frames come after WELCOME, because this is the task that tells of both.
         let frames =

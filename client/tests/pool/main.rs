@@ -12,6 +12,7 @@ mod flows;
 mod handover;
 mod loss;
 mod presence;
+mod renewal;
 mod seeds;
 mod streams;
 mod transfer;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::RefusalCode;
+use crate::frame::{RefusalCode, Renewed};
 use crate::id::SessionId;
 
 const OLD: RelayId = RelayId::from_u32(1);
@@ -277,6 +277,21 @@ fn a_lost_session_is_resumed_with_its_ticket() {
     assert_eq!(client.said(), ["lost", "dial 1 resume with ticket 1"]);
     client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
     assert_eq!(client.said(), ["use 1", "resumed 00000002"]);
+}
+
+#[test]
+fn a_renewed_session_goes_on_with_its_new_ticket() {
+    let renewed = |ticket: &'static [u8]| {
+        Frame::Renewed(Renewed { expires_unix: 1, ticket: Bytes::from_static(ticket) })
+    };
+    let mut client = Client::moving();
+    client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
+    client.frame(0, renewed(b"of renewal"));
+    client.frame(1, renewed(b"of a standby, which nobody asked"));
+    client.said();
+    client.closed(1, Closed::Lost(FailureClass::IdleTimeout));
+    client.closed(0, Closed::Lost(FailureClass::IdleTimeout));
+    assert_eq!(client.said().last().unwrap(), "dial 2 resume with of renewal");
 }
 
 #[test]

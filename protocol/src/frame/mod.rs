@@ -6,6 +6,7 @@
 mod decoder;
 mod goaway;
 mod hello;
+mod renewal;
 mod routes;
 mod welcome;
 
@@ -14,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
 pub use hello::{Hello, Intent};
+pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
 
@@ -141,6 +143,15 @@ pub enum Frame {
         /// Of the WELCOME that failed.
         ticket: Bytes,
     },
+    /// Client: here is a newer access token for this session.
+    Renew {
+        /// For the same peer, group and pool.
+        token: Token,
+    },
+    /// Relay: it holds from now on.
+    Renewed(Renewed),
+    /// Relay: it does not; what held before still does.
+    RenewRefused(Refused),
     /// Relay: the peer at the other end of a route attached anew; poke what runs over it.
     RouteRefreshed {
         /// Which peer.
@@ -197,6 +208,9 @@ frame_types! {
     0x16 MOVED_OK "MOVED_OK" Self::MovedOk,
     0x17 RECLAIM "RECLAIM" Self::Reclaim { .. },
     0x18 ROUTE_REFRESHED "ROUTE_REFRESHED" Self::RouteRefreshed { .. },
+    0x50 RENEW "RENEW" Self::Renew { .. },
+    0x51 RENEWED "RENEWED" Self::Renewed(_),
+    0x52 RENEW_REFUSED "RENEW_REFUSED" Self::RenewRefused(_),
 }
 
 impl Frame {
@@ -215,7 +229,9 @@ impl Frame {
         match self {
             Self::Hello(hello) => hello.write(out),
             Self::Welcome(welcome) => welcome.write(out),
-            Self::Refused(refused) => refused.write(out),
+            Self::Refused(refused) | Self::RenewRefused(refused) => refused.write(out),
+            Self::Renew { token } => put_bytes(&token.0, out),
+            Self::Renewed(renewed) => renewed.write(out),
             Self::Open { alias, peer } | Self::Sender { alias, peer } => {
                 varint::write(*alias, out);
                 out.put_slice(peer.as_bytes());
@@ -294,6 +310,9 @@ impl Frame {
             number::MOVED_OK => Self::MovedOk,
             number::RECLAIM => Self::Reclaim { ticket: body.bytes("ticket", MAX_TICKET)? },
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
+            number::RENEW => Self::Renew { token: Token::read(body)? },
+            number::RENEWED => Self::Renewed(Renewed::read(body)?),
+            number::RENEW_REFUSED => Self::RenewRefused(Refused::read(body)?),
             _ => return Err(WireError::Value { field: "type" }),
         })
     }

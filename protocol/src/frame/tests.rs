@@ -98,14 +98,14 @@ fn welcomes() -> impl Strategy<Value = Frame> {
         )
 }
 
-fn refusals() -> impl Strategy<Value = Frame> {
+fn refusals() -> impl Strategy<Value = Refused> {
     let retry = option::of(option::of(durations())).prop_map(|retry| match retry {
         None => Retry::Never,
         Some(None) => Retry::Fresh,
         Some(Some(delay)) => Retry::After(delay),
     });
     (prop::sample::select(RefusalCode::ALL), retry, "[a-zA-Zäöü ]{0,100}")
-        .prop_map(|(code, retry, message)| Frame::Refused(Refused { code, retry, message }))
+        .prop_map(|(code, retry, message)| Refused { code, retry, message })
 }
 
 fn goaways() -> impl Strategy<Value = Frame> {
@@ -135,7 +135,8 @@ fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
         hellos(),
         welcomes(),
-        refusals(),
+        refusals().prop_map(Frame::Refused),
+        refusals().prop_map(Frame::RenewRefused),
         goaways(),
         (aliases(), peers()).prop_map(|(alias, peer)| Frame::Open { alias, peer }),
         aliases().prop_map(|alias| Frame::Opened { alias }),
@@ -161,6 +162,9 @@ fn frames() -> impl Strategy<Value = Frame> {
         Just(Frame::MovedOk),
         opaque(MAX_TICKET).prop_map(|ticket| Frame::Reclaim { ticket }),
         peers().prop_map(|peer| Frame::RouteRefreshed { peer }),
+        opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
+        (any::<u64>(), opaque(MAX_TICKET))
+            .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),
     ]
 }
 
@@ -263,4 +267,14 @@ fn a_refusal_is_cut_between_letters() {
         decode(&bytes),
         Ok(vec![Frame::Refused(Refused { message: "ä".repeat(128), ..refused })])
     );
+}
+
+#[test]
+fn a_printed_frame_shows_no_token_and_no_ticket() {
+    let secret = Bytes::from_static(b"s3cr3t");
+    let renewed = Renewed { expires_unix: 1, ticket: secret.clone() };
+    for frame in [Frame::Renew { token: Token(secret) }, Frame::Renewed(renewed)] {
+        let shown = format!("{frame:?}");
+        assert!(!shown.contains("s3cr3t") && !shown.contains("115, 51"), "{shown}");
+    }
 }

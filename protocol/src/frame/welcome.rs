@@ -130,6 +130,10 @@ refusal_codes! {
     Full = 7 "full",
     /// Something broke in the relay.
     Internal = 8 "internal",
+    /// The peer is not on the pool's allowlist.
+    NotAllowed = 9 "not_allowed",
+    /// A session asks more often than it may.
+    TooSoon = 10 "too_soon",
 }
 
 /// Whether a refused client should come back.

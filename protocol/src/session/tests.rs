@@ -1,4 +1,5 @@
 use super::*;
+use crate::frame::{RefusalCode, Retry};
 
 const PEER: PeerId = PeerId::from_bytes([1; 32]);
 const OTHER: PeerId = PeerId::from_bytes([2; 32]);
@@ -227,5 +228,32 @@ fn outcomes() {
             outcome,
             "{reason:?}, ack {acknowledged}, moved {moved}, {end:?}"
         );
+    }
+}
+
+#[test]
+fn a_newer_token_is_judged_in_every_state_and_answered_once() {
+    let token = Token(Bytes::from_static(b"token"));
+    let renewed = Renewed { expires_unix: 9, ticket: Bytes::from_static(b"ticket") };
+    let refused =
+        Refused { code: RefusalCode::TokenInvalid, retry: Retry::Never, message: "no".into() };
+    let standby = Session::new(Intent::Handover, Limits::default());
+    let mut moved = home();
+    moved.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+    orders(&mut moved);
+    let mut leaving = home();
+    leaving.go_away(go_away(GoAwayReason::Rollout));
+    orders(&mut leaving);
+    for mut session in [standby, home(), moved, leaving] {
+        session.handle_frame(Frame::Renew { token: token.clone() }).unwrap();
+        assert_eq!(orders(&mut session), [Order::Renew { token: token.clone() }]);
+        session.renewed(Ok(renewed.clone()));
+        session.renewed(Err(refused.clone()));
+        let answers = [Frame::Renewed(renewed.clone()), Frame::RenewRefused(refused.clone())];
+        assert_eq!(orders(&mut session), answers.map(Order::Send));
+        for frame in [Frame::Renewed(renewed.clone()), Frame::RenewRefused(refused.clone())] {
+            let name = frame.name();
+            assert_eq!(session.handle_frame(frame), Err(Violation::Unexpected(name)));
+        }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn of(frame: &Frame) -> Value {
             "ticket": hex(&welcome.ticket),
             "route ids": welcome.route_ids.iter().map(hex).collect::<Vec<_>>(),
         }),
-        Frame::Refused(refused) => {
+        Frame::Refused(refused) | Frame::RenewRefused(refused) => {
             let mut fields = Map::new();
             fields.insert("code".into(), refused.code.number().into());
             let (retry, delay) = match refused.retry {
@@ -77,6 +77,10 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::ActiveOk { stamp } => json!({"stamp": u64_hex(stamp.as_u64())}),
         Frame::Moved { stamp, relay } => {
             json!({"stamp": u64_hex(stamp.as_u64()), "relay": hex(relay.as_u32().to_be_bytes())})
+        }
+        Frame::Renew { token } => json!({"token": hex(&token.0)}),
+        Frame::Renewed(renewed) => {
+            json!({"expires": u64_hex(renewed.expires_unix), "ticket": hex(&renewed.ticket)})
         }
         Frame::Reclaim { ticket } => json!({"ticket": hex(ticket)}),
     }

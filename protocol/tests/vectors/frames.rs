@@ -6,7 +6,7 @@ use baton_protocol::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use baton_protocol::frame::{
     Decoder, Frame, FrameError, GoAway, GoAwayReason, Hello, Intent, MAX_BODY,
     MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState,
-    RefusalCode, Refused, Retry, TYPES, Welcome,
+    RefusalCode, Refused, Renewed, Retry, TYPES, Token, Welcome,
 };
 use baton_protocol::id::{Instance, RelayId, SessionId, Stamp};
 use baton_protocol::varint;
@@ -86,12 +86,20 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
         ("", Frame::ActiveOk { stamp: Stamp::from_u64(9) }),
         ("", Frame::Moved { stamp: Stamp::from_u64(9), relay: RelayId::from_u32(1) }),
         ("", Frame::MovedOk),
-        ("", Frame::Reclaim { ticket }),
+        ("", Frame::Reclaim { ticket: ticket.clone() }),
+        ("", Frame::Renew { token: Token(Bytes::from_static(b"tok")) }),
+        ("", Frame::Renewed(Renewed { expires_unix: 4_000_000_030, ticket })),
         ("", Frame::RouteRefreshed { peer: peer() }),
     ];
     let refused = |code, retry, message: &str| {
         Frame::Refused(Refused { code, retry, message: message.into() })
     };
+    let too_soon = Refused {
+        code: RefusalCode::TooSoon,
+        retry: Retry::After(Duration::from_millis(5)),
+        message: "x".into(),
+    };
+    examples.push(("after 5 ms", Frame::RenewRefused(too_soon)));
     let after = Retry::After(Duration::from_millis(5));
     examples.push(("after 5 ms", refused(RefusalCode::Draining, after, "x")));
     examples.push(("fresh", refused(RefusalCode::TicketInvalid, Retry::Fresh, "")));
@@ -150,7 +158,7 @@ fn mistakes() -> Vec<(&'static str, bool, Vec<u8>)> {
             frame(0x02, &[&[0; 24], v4, &[0, 0, 0, 0, 0, 0, 1], &[0x11; 16]].concat()),
         ),
         ("REFUSED with code 0", true, refused(0, &[0, 0])),
-        ("REFUSED with code 9", true, refused(9, &[0, 0])),
+        ("REFUSED with code 11", true, refused(11, &[0, 0])),
         ("REFUSED with retry 3", true, refused(1, &[3, 0])),
         ("REFUSED after a time that does not come", true, refused(1, &[1])),
         ("REFUSED with a message that is no UTF-8", true, refused(1, &[0, 1, 0xff])),
@@ -172,6 +180,12 @@ fn mistakes() -> Vec<(&'static str, bool, Vec<u8>)> {
             true,
             goaway(0, &[&[1][..], hour_too_long, &[0, 0]].concat()),
         ),
+        ("RENEW with a token of 2049 bytes", true, {
+            let mut body = Vec::new();
+            varint::write(MAX_TOKEN as u64 + 1, &mut body);
+            body.resize(body.len() + MAX_TOKEN + 1, b'x');
+            frame(0x50, &body)
+        }),
         ("RECLAIM with a ticket of 513 bytes", true, {
             let mut body = Vec::new();
             varint::write(MAX_TICKET as u64 + 1, &mut body);

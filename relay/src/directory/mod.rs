@@ -21,6 +21,7 @@ mod shutdown;
 mod sibling;
 mod state;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +41,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Directory {
     me: RelayId,
     metrics: Arc<Metrics>,
-    max_sessions: usize,
+    max_sessions: AtomicUsize,
     state: Mutex<State>,
     /// Told at every change that someone may wait for: sessions, drain, siblings, timers.
     pub(crate) changed: Notify,
@@ -55,7 +56,18 @@ pub(crate) struct Duplicate;
 
 impl Directory {
     pub(crate) fn new(me: RelayId, max_sessions: usize, metrics: Arc<Metrics>) -> Self {
+        let max_sessions = max_sessions.into();
         Self { me, metrics, max_sessions, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// How many sessions there may be.
+    pub(crate) fn max_sessions(&self) -> usize {
+        self.max_sessions.load(Ordering::Relaxed)
+    }
+
+    /// From now on there may be so many. Those that there are stay.
+    pub(crate) fn set_max_sessions(&self, max_sessions: usize) {
+        self.max_sessions.store(max_sessions, Ordering::Relaxed);
     }
 
     /// The relay that this is the directory of.

@@ -59,7 +59,7 @@ impl Directory {
     /// Registers a session. What the drain has to say to it, if there is one, is said by a command.
     pub(crate) fn add(&self, handle: &Arc<Handle>) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.sessions.len() >= self.max_sessions {
+        if state.sessions.len() >= self.max_sessions() {
             return Err(Full);
         }
         if handle.is_standby() {

@@ -103,8 +103,11 @@ async fn admit(
         Ok(Err(error)) => {
             debug!(%error, "not admitted");
             shared.metrics.handshake(error.result());
-            if let join::JoinError::Refused { intent: Intent::Handover, .. } = &error {
-                shared.metrics.handover(Some(FailureClass::Refused), Duration::ZERO);
+            if let join::JoinError::Refused { intent, refused, .. } = &error {
+                shared.metrics.refused(refused.code);
+                if *intent == Intent::Handover {
+                    shared.metrics.handover(Some(FailureClass::Refused), Duration::ZERO);
+                }
             }
             drop(joining);
             error.finish(&connection).await;

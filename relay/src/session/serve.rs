@@ -44,6 +44,8 @@ pub(super) enum Fault {
     Moved,
     #[error("its access token has expired")]
     TokenExpired,
+    #[error("it is on the pool's allowlist no more")]
+    NotAllowed,
     #[error("it closed its control stream")]
     ControlEnded,
     #[error("its control stream broke")]
@@ -60,7 +62,7 @@ impl Fault {
             }
             Self::Slow | Self::Idle => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
-            Self::TokenExpired => CloseCode::TokenExpired,
+            Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
             Self::Connection(_) => CloseCode::Done,
         }
     }

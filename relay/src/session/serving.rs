@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
-use baton_protocol::frame::{Frame, Hello, Intent, NoticeCode};
+use baton_protocol::frame::{Frame, Hello, Intent, NoticeCode, Renewed, Token};
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use quinn::ConnectionError;
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use super::registration::Registration;
 use super::routes::{Routes, Seen};
 use super::serve::{Fault, RESERVED};
 use super::{Shared, class_of};
-use crate::auth::Admission;
+use crate::auth::{Admission, too_soon};
 use crate::directory::unix_ms;
 use crate::drain::Slot;
 use crate::metrics::Dropped;
@@ -41,6 +41,9 @@ const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
 /// A session that has moved is read for a moment more. Its client closes it long before this.
 const MOVED_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A session may ask to be renewed this often: each time costs a signature.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The kind of a migration that the client did not announce.
 const REBIND: &str = "rebind";
 
@@ -59,6 +62,10 @@ pub(super) struct Serving<'a> {
     tick_at: Instant,
     /// The end of its access token.
     expires: Option<Instant>,
+    /// When it may ask for a later one.
+    renewal_at: Instant,
+    /// Of the gate's rules when it was asked last whether this session may stay.
+    rules: Option<u64>,
     /// The end of a phase that must end, and of which.
     phase_ends: Option<Instant>,
     phase: &'static str,
@@ -85,6 +92,8 @@ impl<'a> Serving<'a> {
             frames,
             path: PathWatch::new(handle.connection.remote_address(), rand::random()),
             expires: at_unix(admission.expires_unix, now),
+            renewal_at: now,
+            rules: None,
             admission,
             hello,
             welcomed: now,
@@ -132,8 +141,42 @@ impl<'a> Serving<'a> {
         }
         if self.tick_at <= now {
             self.tick(now);
+            self.ask_the_gate()?;
         }
         Ok(())
+    }
+
+    /// Asks again whether the session may stay, when other rules hold.
+    fn ask_the_gate(&mut self) -> Result<(), Fault> {
+        let gate = &self.shared.gate;
+        let rules = Some(gate.generation());
+        if std::mem::replace(&mut self.rules, rules) == rules
+            || gate.still_admits(&self.handle.peer, &self.admission)
+        {
+            return Ok(());
+        }
+        Err(Fault::NotAllowed)
+    }
+
+    /// Judges a newer access token. If it is no good, the one before holds until its end.
+    fn renew(&mut self, token: &Token, now: Instant) {
+        let wait = self.renewal_at.saturating_duration_since(now);
+        let judged = if wait.is_zero() {
+            self.renewal_at = now + RENEWAL_INTERVAL;
+            let gate = &self.shared.gate;
+            gate.renew(&self.handle.peer, &self.admission, &token.0, unix_ms() / 1000)
+        } else {
+            Err(too_soon(wait))
+        };
+        self.shared.metrics.renewal(judged.as_ref().err().map(|refused| refused.code));
+        let judged = judged.map(|admission| {
+            self.expires = at_unix(admission.expires_unix, now);
+            let ticket = self.shared.gate.ticket(&self.hello, &admission, self.handle.stamp());
+            let expires_unix = admission.expires_unix;
+            self.admission = admission;
+            Renewed { expires_unix, ticket }
+        });
+        self.session.renewed(judged);
     }
 
     fn enter_phase(&mut self, now: Instant) {
@@ -253,6 +296,7 @@ impl<'a> Serving<'a> {
                     self.shared.metrics.goaway_acked.inc();
                     directory.acknowledged(self.handle.id);
                 }
+                Order::Renew { token } => self.renew(&token, Instant::now()),
                 Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
             }
         }

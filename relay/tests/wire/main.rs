@@ -1,6 +1,7 @@
 //! Real relays on loopback, spoken to frame by frame by a client that has no state machine of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admission;
 mod drain;
 mod handover;
 mod join;

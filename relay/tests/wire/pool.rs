@@ -7,7 +7,7 @@ use baton_relay::auth::{Mode, TokenKeys};
 use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::seeds::Seeds;
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Reload};
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -20,6 +20,12 @@ pub(crate) const SECRET: &[u8] = b"a secret for tests, of thirty-two bytes or mo
 
 /// The name in the relays' certificate.
 pub(crate) const SERVER_NAME: &str = "edge.tests.baton.internal";
+
+/// A change of the relay's rules, and of nothing else.
+pub(crate) fn rules(mode: Mode) -> Reload {
+    let Config { keys, mode, certificates, private_key, max_sessions, .. } = config("", mode, 1000);
+    Reload { keys, mode, certificates, private_key, max_sessions }
+}
 
 /// The pool's certificate and its key.
 pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
