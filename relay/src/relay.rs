@@ -9,7 +9,7 @@ use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
 use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -86,15 +86,23 @@ pub enum StartError {
 /// A running relay. It serves until [`Relay::stop`]; dropping it ends it without saying goodbye.
 #[derive(Debug)]
 pub struct Relay {
-    endpoint: Endpoint,
     directory: Arc<Directory>,
     reporter: Arc<Reporter>,
-    admin: Admin,
     address: SocketAddr,
     mesh_address: SocketAddr,
+    admin_address: SocketAddr,
     flag: watch::Sender<Option<Flag>>,
     seeds: watch::Sender<Option<Seeds>>,
     stop: watch::Sender<bool>,
+    /// `None` once it has been stopped.
+    running: AsyncMutex<Option<Running>>,
+}
+
+/// What ends with a relay.
+#[derive(Debug)]
+struct Running {
+    endpoint: Endpoint,
+    admin: Admin,
     tasks: JoinSet<()>,
 }
 
@@ -143,20 +151,19 @@ impl Relay {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(shared, endpoint.clone(), stopped.clone()));
         tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
-        tasks.spawn(driver::drive(directory.clone(), metrics, flag_set));
+        tasks.spawn(driver::drive(directory.clone(), metrics, flag_set, stopped.clone()));
         tasks.spawn(keep_time(directory.clone(), stopped));
         info!(relay = %me, %address, mesh = %mesh_address, admin = %admin.address(), "started");
         Ok(Self {
-            endpoint,
             directory,
             reporter,
-            admin,
             address,
             mesh_address,
+            admin_address: admin.address(),
             flag,
             seeds,
             stop,
-            tasks,
+            running: AsyncMutex::new(Some(Running { endpoint, admin, tasks })),
         })
     }
 
@@ -181,7 +188,7 @@ impl Relay {
     /// Where it answers operators and scrapers.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin.address()
+        self.admin_address
     }
 
     /// Tells it its siblings.
@@ -234,14 +241,19 @@ impl Relay {
         let _ = ready.wait_for(|ready| *ready).await;
     }
 
-    /// Waits until the drain is over: no sessions, and every sibling knows. Without a flag it waits for one.
+    /// Waits until the drain is over: no sessions, and every sibling knows. Without a flag it waits for one. A relay that is
+    /// stopped is not waited for.
     pub async fn drained(&self) {
+        let mut stopped = self.stop.subscribe();
         loop {
             let changed = self.directory.changed.notified();
             if self.directory.standing().drained {
                 return;
             }
-            changed.await;
+            tokio::select! {
+                () = changed => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
         }
     }
 
@@ -250,14 +262,24 @@ impl Relay {
         self.directory.set_lingering();
     }
 
-    /// Ends it: closes what sessions are left, says goodbye to the siblings, and joins all tasks.
-    pub async fn stop(mut self) {
+    /// Ends it: closes what sessions are left, says goodbye to the siblings, joins all tasks, and frees its ports. It may be
+    /// called again, and by several at once: each call returns when the relay has ended. If a call is given up half way, the
+    /// next one goes on.
+    pub async fn stop(&self) {
         self.stop.send_replace(true);
-        self.directory.close_all(CloseCode::Shutdown);
+        let mut running = self.running.lock().await;
+        if let Some(running) = running.as_mut() {
+            running.end(&self.directory).await;
+        }
+        *running = None;
+    }
+}
+
+impl Running {
+    async fn end(&mut self, directory: &Directory) {
+        directory.close_all(CloseCode::Shutdown);
         self.endpoint
             .close(CloseCode::Shutdown.code().into(), CloseCode::Shutdown.name().as_bytes());
-        drop(self.flag);
-        drop(self.seeds);
         let joined = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(CLOSE_PATIENCE, joined).await.is_err() {
             warn!("tasks that did not end in time are cut off");
@@ -266,6 +288,7 @@ impl Relay {
         if tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await.is_err() {
             warn!("connections that did not close in time are left behind");
         }
+        self.admin.stop().await;
     }
 }
 

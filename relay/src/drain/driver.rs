@@ -25,11 +25,12 @@ const DRAINING: i64 = 1;
 const DRAINED: i64 = 2;
 const LINGERING: i64 = 3;
 
-/// Follows `flag` until its sender is gone.
+/// Follows `flag` until the relay stops.
 pub(crate) async fn drive(
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
     mut flag: watch::Receiver<Option<Flag>>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let mut told: Vec<Told> = Vec::new();
     loop {
@@ -46,6 +47,7 @@ pub(crate) async fn drive(
         };
         tokio::select! {
             biased;
+            _ = stopped.wait_for(|stopped| *stopped) => return,
             set = flag.changed() => {
                 if set.is_err() { return }
                 let flag = flag.borrow_and_update().clone();
