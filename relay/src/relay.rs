@@ -205,6 +205,22 @@ impl Relay {
         });
     }
 
+    /// Its process must end: whoever is still here has `grace` to move. A drain that is on goes on, and has no longer than that.
+    /// Without one, everyone is told at once and moves early: see [`Flag::front_loaded`].
+    pub fn end_within(&self, grace: Duration) {
+        let standing = self.directory.standing();
+        let flag = self.flag.borrow().clone();
+        self.set_flag(Some(match flag {
+            Some(flag) => {
+                // One that was set a moment ago has not begun.
+                let report = standing.report.filter(|report| report.id == flag.id);
+                let left = report.and_then(|report| report.left_over).unwrap_or(flag.grace());
+                flag.capped(left, grace)
+            }
+            None => Flag::front_loaded(&self.reporter.pod_uid, grace, standing.sessions),
+        }));
+    }
+
     /// Says in the status why the flag cannot be read.
     pub fn set_flag_error(&self, error: Option<String>) {
         self.reporter.set_flag_error(error);
