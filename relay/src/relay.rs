@@ -278,9 +278,9 @@ impl Relay {
         self.directory.set_lingering();
     }
 
-    /// Ends it: closes what sessions are left, says goodbye to the siblings, joins all tasks, and frees its ports. It may be
-    /// called again, and by several at once: each call returns when the relay has ended. If a call is given up half way, the
-    /// next one goes on.
+    /// Ends it: closes what sessions are left, says goodbye to the siblings, joins all tasks, and lets go of its ports. It
+    /// may be called again, and by several at once: each call returns when the relay has ended. If a call is given up half way,
+    /// the next one goes on.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         let mut running = self.running.lock().await;

@@ -9,3 +9,4 @@ mod migration;
 mod peer;
 mod pool;
 mod routes;
+mod seeds;
