@@ -63,6 +63,15 @@ impl Admin {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Ends it, and waits for that elsewhere than on the caller's thread.
+    pub(crate) async fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            // An error means that the runtime ends, and the thread with the process.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
 }
 
 impl Drop for Admin {

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::config::{Flags, Reloader};
-use crate::drain::{Flag, Reason};
+use crate::drain::Flag;
 use crate::relay::Relay;
 use crate::seeds::Seeds;
 use crate::siblings::Siblings;
@@ -57,15 +57,8 @@ pub async fn run(line: Vec<OsString>, flags: Flags) -> anyhow::Result<()> {
 /// Whatever is left after SIGTERM: the drain, if it is not over, then the linger.
 async fn drain(relay: &Relay, flags: &Flags, interrupt: &mut Signal) {
     let grace = flags.drain_grace();
-    if relay.status().drain.is_none_or(|drain| drain.cancelled) {
-        info!(?grace, "told to end without a shutdown flag");
-        relay.set_flag(Some(Flag {
-            id: format!("{}-sigterm", flags.name),
-            grace_seconds: grace.as_secs(),
-            reason: Reason::Disruption,
-            max_sessions_per_second: 0,
-        }));
-    }
+    info!(?grace, "told to end");
+    relay.end_within(grace);
     let drained = async {
         // The deadline closes what is left; the margin is for the siblings to hear of it.
         if tokio::time::timeout(grace + Duration::from_secs(1), relay.drained()).await.is_err() {

@@ -9,7 +9,7 @@ use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
 use quinn::{Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -101,16 +101,24 @@ pub enum StartError {
 /// A running relay. It serves until [`Relay::stop`]; dropping it ends it without saying goodbye.
 #[derive(Debug)]
 pub struct Relay {
-    endpoint: Endpoint,
     directory: Arc<Directory>,
     shared: Arc<session::Shared>,
     reporter: Arc<Reporter>,
-    admin: Admin,
     address: SocketAddr,
     mesh_address: SocketAddr,
+    admin_address: SocketAddr,
     flag: watch::Sender<Option<Flag>>,
     seeds: watch::Sender<Option<Seeds>>,
     stop: watch::Sender<bool>,
+    /// `None` once it has been stopped.
+    running: AsyncMutex<Option<Running>>,
+}
+
+/// What ends with a relay.
+#[derive(Debug)]
+struct Running {
+    endpoint: Endpoint,
+    admin: Admin,
     tasks: JoinSet<()>,
 }
 
@@ -163,21 +171,20 @@ impl Relay {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(shared.clone(), endpoint.clone(), stopped.clone()));
         tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
-        tasks.spawn(driver::drive(directory.clone(), metrics, flag_set));
+        tasks.spawn(driver::drive(directory.clone(), metrics, flag_set, stopped.clone()));
         tasks.spawn(keep_time(directory.clone(), stopped));
         info!(relay = %me, %address, mesh = %mesh_address, admin = %admin.address(), "started");
         Ok(Self {
-            endpoint,
             directory,
             shared,
             reporter,
-            admin,
             address,
             mesh_address,
+            admin_address: admin.address(),
             flag,
             seeds,
             stop,
-            tasks,
+            running: AsyncMutex::new(Some(Running { endpoint, admin, tasks })),
         })
     }
 
@@ -202,7 +209,7 @@ impl Relay {
     /// Where it answers operators and scrapers.
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin.address()
+        self.admin_address
     }
 
     /// Tells it its siblings.
@@ -221,9 +228,12 @@ impl Relay {
 
     /// Goes on with these. No session ends for it, other than those of peers that an allowlist names no more. If there is an
     /// error nothing is changed.
-    pub fn reload(&self, reload: Reload) -> Result<(), TlsError> {
+    pub async fn reload(&self, reload: Reload) -> Result<(), TlsError> {
         let server = transport::server(reload.certificates, reload.private_key)?;
-        self.endpoint.set_server_config(Some(server));
+        // One that was stopped has nothing to go on with.
+        if let Some(running) = self.running.lock().await.as_ref() {
+            running.endpoint.set_server_config(Some(server));
+        }
         self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
         self.directory.set_max_sessions(reload.max_sessions);
         Ok(())
@@ -232,6 +242,22 @@ impl Relay {
     /// Counts a change of the files that configure it, and whether it could be used.
     pub(crate) fn count_reload(&self, usable: bool) {
         self.shared.metrics.reload(usable);
+    }
+
+    /// Its process must end: whoever is still here has `grace` to move. A drain that is on goes on, and has no longer than that.
+    /// Without one, everyone is told at once and moves early: see [`Flag::front_loaded`].
+    pub fn end_within(&self, grace: Duration) {
+        let standing = self.directory.standing();
+        let flag = self.flag.borrow().clone();
+        self.set_flag(Some(match flag {
+            Some(flag) => {
+                // One that was set a moment ago has not begun.
+                let report = standing.report.filter(|report| report.id == flag.id);
+                let left = report.and_then(|report| report.left_over).unwrap_or(flag.grace());
+                flag.capped(left, grace)
+            }
+            None => Flag::front_loaded(&self.reporter.pod_uid, grace, standing.sessions),
+        }));
     }
 
     /// Says in the status why the flag cannot be read.
@@ -270,14 +296,19 @@ impl Relay {
         let _ = ready.wait_for(|ready| *ready).await;
     }
 
-    /// Waits until the drain is over: no sessions, and every sibling knows. Without a flag it waits for one.
+    /// Waits until the drain is over: no sessions, and every sibling knows. Without a flag it waits for one. A relay that is
+    /// stopped is not waited for.
     pub async fn drained(&self) {
+        let mut stopped = self.stop.subscribe();
         loop {
             let changed = self.directory.changed.notified();
             if self.directory.standing().drained {
                 return;
             }
-            changed.await;
+            tokio::select! {
+                () = changed => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
         }
     }
 
@@ -286,14 +317,24 @@ impl Relay {
         self.directory.set_lingering();
     }
 
-    /// Ends it: closes what sessions are left, says goodbye to the siblings, and joins all tasks.
-    pub async fn stop(mut self) {
+    /// Ends it: closes what sessions are left, says goodbye to the siblings, joins all tasks, and lets go of its ports. It
+    /// may be called again, and by several at once: each call returns when the relay has ended. If a call is given up half way,
+    /// the next one goes on.
+    pub async fn stop(&self) {
         self.stop.send_replace(true);
-        self.directory.close_all(CloseCode::Shutdown);
+        let mut running = self.running.lock().await;
+        if let Some(running) = running.as_mut() {
+            running.end(&self.directory).await;
+        }
+        *running = None;
+    }
+}
+
+impl Running {
+    async fn end(&mut self, directory: &Directory) {
+        directory.close_all(CloseCode::Shutdown);
         self.endpoint
             .close(CloseCode::Shutdown.code().into(), CloseCode::Shutdown.name().as_bytes());
-        drop(self.flag);
-        drop(self.seeds);
         let joined = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(CLOSE_PATIENCE, joined).await.is_err() {
             warn!("tasks that did not end in time are cut off");
@@ -302,6 +343,7 @@ impl Relay {
         if tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await.is_err() {
             warn!("connections that did not close in time are left behind");
         }
+        self.admin.stop().await;
     }
 }
 

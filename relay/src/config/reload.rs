@@ -69,12 +69,13 @@ impl Reloader {
         if !self.watch.has_read(seen.before, seen.after) {
             return;
         }
-        let done = seen.read.map_err(|errors| errors.to_string()).and_then(|read| {
-            let Read { flags, rules } = *read;
-            relay.reload(rules).map_err(|error| error.to_string())?;
-            self.flags = flags;
-            Ok(())
-        });
+        let done = match seen.read {
+            Ok(read) => {
+                let Read { flags, rules } = *read;
+                relay.reload(rules).await.map(|()| self.flags = flags).map_err(|e| e.to_string())
+            }
+            Err(errors) => Err(errors.to_string()),
+        };
         relay.count_reload(done.is_ok());
         match done {
             Ok(()) => {

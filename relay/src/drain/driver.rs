@@ -1,8 +1,11 @@
 //! Carries the drain out: paces the GOAWAYs, closes what is overdue, follows the flag.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+use baton_protocol::id::SessionId;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -25,35 +28,34 @@ const DRAINING: i64 = 1;
 const DRAINED: i64 = 2;
 const LINGERING: i64 = 3;
 
-/// Follows `flag` until its sender is gone.
+/// Follows `flag` until the relay stops.
 pub(crate) async fn drive(
     directory: Arc<Directory>,
     metrics: Arc<Metrics>,
     mut flag: watch::Receiver<Option<Flag>>,
+    mut stopped: watch::Receiver<bool>,
 ) {
-    let mut told: Vec<Told> = Vec::new();
+    let mut crier = Crier::default();
     loop {
         let changed = directory.changed.notified();
         // What is due is done first: changes that never end must not keep the deadline waiting.
         let overdue = directory.close_overdue();
-        // A newer flag is obeyed only between batches, by the one who tells: so nobody is told to go after being told to stay.
-        for (handle, slot, at) in told.drain(..told.len().min(BATCH)) {
-            handle.command(Command::go(slot, at));
-        }
-        let wait = match told.is_empty() {
+        crier.tell(BATCH);
+        let wait = match crier.is_done() {
             true => look(&directory, &metrics),
             false => PAUSE,
         };
         tokio::select! {
             biased;
+            _ = stopped.wait_for(|stopped| *stopped) => return,
             set = flag.changed() => {
                 if set.is_err() { return }
                 let flag = flag.borrow_and_update().clone();
-                obey(&directory, flag, &mut told);
+                crier.obey(&directory, flag);
             }
             () = tokio::time::sleep(wait) => {}
             // The ends of those that were closed are looked at together, not one by one.
-            () = changed, if told.is_empty() && overdue == 0 => {}
+            () = changed, if crier.is_done() && overdue == 0 => {}
         }
     }
 }
@@ -74,18 +76,47 @@ fn look(directory: &Directory, metrics: &Metrics) -> Duration {
     wait.unwrap_or(LOOK).max(PAUSE)
 }
 
-fn obey(directory: &Directory, flag: Option<Flag>, told: &mut Vec<Told>) {
-    match flag {
-        Some(flag) => {
-            info!(id = %flag.id, grace = flag.grace_seconds, reason = ?flag.reason, "the shutdown flag is set");
-            if let Some(newly) = directory.begin_shutdown(flag) {
-                *told = newly;
-            }
+/// Tells sessions to go, some at a time, and obeys the flag. Both are one's work: a newer flag is obeyed only between batches, so
+/// nobody is told to go after being told to stay.
+#[derive(Debug, Default)]
+pub(crate) struct Crier {
+    /// Who is still to be told.
+    told: VecDeque<Told>,
+}
+
+impl Crier {
+    /// Tells the next sessions.
+    pub(crate) fn tell(&mut self, at_most: usize) {
+        for (handle, slot, at) in self.told.drain(..self.told.len().min(at_most)) {
+            handle.command(Command::go(slot, at));
         }
-        None => {
-            info!("the shutdown flag is withdrawn");
-            directory.cancel_shutdown();
-            told.clear();
+    }
+
+    /// Whether everyone is told.
+    pub(crate) fn is_done(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Whom it is about to tell.
+    #[cfg(test)]
+    pub(crate) fn to_tell(&self) -> impl Iterator<Item = SessionId> {
+        self.told.iter().map(|(handle, ..)| handle.id)
+    }
+
+    /// The flag was set, changed or withdrawn.
+    pub(crate) fn obey(&mut self, directory: &Directory, flag: Option<Flag>) {
+        match flag {
+            Some(flag) => {
+                info!(id = %flag.id, grace = flag.grace_seconds, reason = ?flag.reason, "the shutdown flag is set");
+                if let Some(newly) = directory.begin_shutdown(flag) {
+                    self.told = newly.into();
+                }
+            }
+            None => {
+                info!("the shutdown flag is withdrawn");
+                self.told.clear();
+                directory.cancel_shutdown();
+            }
         }
     }
 }

@@ -1,13 +1,21 @@
 //! The shutdown flag, as the drain contract has it (docs/drain-contract.md).
 
+use std::time::Duration;
+
 use baton_protocol::frame::GoAwayReason;
 use serde::Deserialize;
+
+use super::{grace_of, smear};
 
 /// The longest flag file that is looked at, in bytes.
 const MAX_LENGTH: usize = 4096;
 
 /// The longest grace: a day. A longer one means that someone meant another unit.
 const MAX_GRACE_SECONDS: u64 = 24 * 3600;
+
+/// Sessions of a relay that ends without a flag return within this time at most. A grace that was cut short from outside cannot
+/// be seen, so they go as early as the others can take them.
+const FRONT: Duration = Duration::from_secs(20);
 
 /// The order to drain.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -73,6 +81,32 @@ pub enum FlagError {
 }
 
 impl Flag {
+    /// What it means that the process of `relay`, which has so many sessions, is told to end without a flag: everyone is told at
+    /// once, and moves early.
+    #[must_use]
+    pub fn front_loaded(relay: &str, grace: Duration, sessions: usize) -> Self {
+        Self {
+            id: format!("{relay}-sigterm"),
+            grace_seconds: grace.as_secs(),
+            reason: Reason::Disruption,
+            max_sessions_per_second: smear::rate(sessions, smear::latest(grace).min(FRONT)),
+        }
+    }
+
+    /// The same drain, `left` of which is still to come, when the process must end in `grace`.
+    #[must_use]
+    pub fn capped(self, left: Duration, grace: Duration) -> Self {
+        let passed = grace_of(&self).saturating_sub(left);
+        let grace_seconds = self.grace_seconds.min((passed + grace).as_secs());
+        Self { grace_seconds, ..self }
+    }
+
+    /// How long the sessions have, from the beginning of the drain.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        grace_of(self)
+    }
+
     /// Reads the content of the flag file. `None` = no flag: the file is empty.
     pub fn parse(content: &str) -> Result<Option<Self>, FlagError> {
         if content.len() > MAX_LENGTH {

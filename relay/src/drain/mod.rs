@@ -7,6 +7,7 @@
 pub(crate) mod driver;
 mod flag;
 mod report;
+mod smear;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,9 +21,6 @@ pub use report::Report;
 
 /// A pool that closes gives its sessions no longer than this: they have nowhere to go.
 const CLOSING_GRACE: Duration = Duration::from_secs(5);
-
-/// A session's slot never comes later than so long before the deadline: moving takes time too.
-const SLOT_MARGIN: Duration = Duration::from_secs(5);
 
 /// When one session must begin to move, and when it must be gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,11 +125,12 @@ impl Drain {
     }
 
     fn tell(&self, now: Instant) -> Begun {
+        let count = self.owned.len();
         let owned = self.owned.iter().enumerate();
         let told = self.running.iter().flat_map(|running| {
-            owned
-                .clone()
-                .filter_map(|(position, session)| Some((*session, running.slot(position, now)?)))
+            owned.clone().filter_map(|(position, session)| {
+                Some((*session, running.slot(position, count, now)?))
+            })
         });
         Begun::Tell(told.collect())
     }
@@ -154,7 +153,7 @@ impl Drain {
         };
         report.stragglers += 1;
         self.owned.insert(session);
-        running.slot(0, now).map_or(Added::TooLate, Added::Straggler)
+        running.slot(0, 1, now).map_or(Added::TooLate, Added::Straggler)
     }
 
     /// A session acknowledged its GOAWAY.
@@ -192,25 +191,26 @@ impl Drain {
 }
 
 impl Running {
-    /// The slot of the session at `position`; `None` if there is no time left.
-    fn slot(&self, position: usize, now: Instant) -> Option<Slot> {
+    /// The slot of the session at `position` among `count`; `None` if there is no time left.
+    fn slot(&self, position: usize, count: usize, now: Instant) -> Option<Slot> {
         let deadline = self.deadline.saturating_duration_since(now);
         if deadline.is_zero() {
             return None;
         }
-        let spread = match self.flag.max_sessions_per_second {
-            0 => Duration::ZERO,
-            rate => Duration::from_secs_f64(position as f64 / f64::from(rate)),
-        };
-        let latest = deadline.saturating_sub(SLOT_MARGIN).max(deadline / 2);
         Some(Slot {
             reason: self.flag.reason.goaway(),
             deadline,
-            reconnect_after: spread.min(latest),
+            reconnect_after: smear::slot(
+                position,
+                count,
+                self.flag.max_sessions_per_second,
+                deadline,
+            ),
         })
     }
 }
 
+/// How long the sessions have, as a flag says or as it is capped.
 fn grace_of(flag: &Flag) -> Duration {
     let grace = Duration::from_secs(flag.grace_seconds);
     match flag.reason.goaway() {

@@ -69,18 +69,52 @@ fn after_a_cancellation_nobody_is_counted_and_a_new_drain_begins_anew() {
     );
 }
 
+/// The slots of `count` sessions at this pace, in seconds.
+fn slots(count: u64, pace: Flag) -> Vec<f64> {
+    let begun = Drain::default().begin(pace, (0..count).map(id), Instant::now());
+    told(begun).into_iter().map(|(_, slot)| slot.reconnect_after.as_secs_f64()).collect()
+}
+
 #[test]
-fn slots_are_spread_at_the_pace_and_end_before_the_deadline() {
-    let now = Instant::now();
-    let mut drain = Drain::default();
+fn slots_are_spread_at_the_pace() {
     let pace = Flag { max_sessions_per_second: 10, ..flag("a", 60) };
-    let slots: Vec<_> = told(drain.begin(pace, (0..1000).map(id), now))
-        .into_iter()
-        .map(|(_, slot)| slot.reconnect_after)
-        .collect();
-    assert_eq!(slots[0], Duration::ZERO);
-    assert_eq!(slots[100], Duration::from_secs(10));
-    assert_eq!(slots[999], Duration::from_secs(55), "never later than 5 s before the deadline");
+    let slots = slots(400, pace);
+    assert_eq!((slots[0], slots[100]), (0.0, 10.0));
+    assert!((slots[399] - 39.9).abs() < 0.001);
+    assert_eq!(self::slots(400, flag("a", 60)), [0.0; 400], "no limit");
+}
+
+#[test]
+fn a_pace_too_slow_for_the_deadline_spreads_evenly_until_five_seconds_before_it() {
+    let pace = Flag { max_sessions_per_second: 10, ..flag("a", 60) };
+    let slots = slots(1101, pace);
+    assert_eq!((slots[0], slots[1100]), (0.0, 55.0), "never later than 5 s before the deadline");
+    assert!(slots.windows(2).all(|two| (two[1] - two[0] - 0.05).abs() < 0.001), "no herd");
+}
+
+#[test]
+fn without_a_flag_all_move_within_twenty_seconds_and_within_the_grace() {
+    let last = |count, grace| {
+        let flag = Flag::front_loaded("a", Duration::from_secs(grace), count as usize);
+        assert_eq!(flag.id, "a-sigterm");
+        *slots(count, flag).last().unwrap()
+    };
+    for (count, grace, earliest, latest) in
+        [(10_000, 68, 19.0, 20.0), (10_000, 12, 6.9, 7.0), (10_000, 4, 1.9, 2.0), (3, 68, 2.0, 2.0)]
+    {
+        let last = last(count, grace);
+        assert!(last >= earliest && last <= latest, "{count} in {grace} s: the last after {last}");
+    }
+    assert_eq!(last(1, 68), 0.0);
+}
+
+#[test]
+fn a_drain_that_is_on_keeps_its_time_unless_the_process_has_less() {
+    let seconds = Duration::from_secs;
+    let capped = |left, grace| flag("a", 60).capped(seconds(left), seconds(grace)).grace();
+    assert_eq!(capped(20, 68), seconds(60));
+    assert_eq!(capped(50, 30), seconds(40), "10 s had passed, and 30 s are left");
+    assert_eq!(capped(0, 30), seconds(60), "it is over");
 }
 
 #[test]

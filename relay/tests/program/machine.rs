@@ -4,11 +4,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::pool;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,11 +30,18 @@ impl Machine {
         let ip = Ipv4Addr::new(127, 100 + number, high, low).into();
         let folder = tempfile::tempdir().unwrap();
         let machine = Self { name: format!("relay-{number}"), ip, folder, process: None };
-        let made = rcgen::generate_simple_self_signed(vec!["edge.baton.internal".into()]).unwrap();
+        let made = pool::made();
         fs::write(machine.path("current"), [7; 32]).unwrap();
         fs::write(machine.path("tls.crt"), made.cert.pem()).unwrap();
         fs::write(machine.path("tls.key"), made.signing_key.serialize_pem()).unwrap();
+        // As Kubernetes does.
+        fs::write(machine.path("termination-log"), "").unwrap();
         machine
+    }
+
+    /// Where clients come in.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 4443)
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -68,6 +78,20 @@ impl Machine {
         let mut process = self.process.take().expect("it runs");
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let process = self.process.as_ref().expect("it runs");
+        kill_process(Pid::from_child(process), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end, and gives what it left as its last word.
+    pub(crate) fn exit(&mut self) -> (ExitStatus, Value) {
+        let mut process = self.process.take().expect("it runs");
+        let status = process.wait().unwrap();
+        let message = fs::read(self.path("termination-log")).unwrap();
+        (status, serde_json::from_slice(&message).unwrap())
     }
 
     /// The body of an answer with status 200.

@@ -1,7 +1,14 @@
-//! The relay as a program: what one process leaves to the next.
+//! The relay as a program: what one process leaves to the next, and how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod machine;
+#[path = "../wire/peer.rs"]
+#[expect(dead_code, reason = "the rest is for `wire`")]
+mod peer;
+#[path = "../wire/pool.rs"]
+#[expect(dead_code, reason = "the rest is for `wire`")]
+mod pool;
+mod seeds;
 
 use std::time::Duration;
 

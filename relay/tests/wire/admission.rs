@@ -118,7 +118,7 @@ async fn who_is_listed_no_more_must_go_and_the_others_notice_nothing() {
     let stranger = refusal(&relay, &third, Intent::Fresh, Bytes::new(), Bytes::new()).await;
     assert_eq!((stranger.code, stranger.retry), (RefusalCode::NotAllowed, Retry::Never));
 
-    relay.reload(pool::rules(listed(&[&first, &third]))).unwrap();
+    relay.reload(pool::rules(listed(&[&first, &third]))).await.unwrap();
     assert_eq!(goes.closed().await, u64::from(CloseCode::TokenExpired.code()));
     let again = refusal(&relay, &second, Intent::Resume, Bytes::new(), ticket).await;
     assert_eq!((again.code, again.retry), (RefusalCode::NotAllowed, Retry::Never));
@@ -138,13 +138,13 @@ async fn new_keys_a_new_certificate_and_another_limit_hold_at_once_and_end_no_se
     let certificate = rcgen::generate_simple_self_signed(vec!["another".into()]).unwrap();
     let broken =
         Reload { certificates: vec![certificate.cert.der().clone()], ..pool::rules(Mode::Open) };
-    relay.reload(broken).expect_err("a certificate of another key");
+    relay.reload(broken).await.expect_err("a certificate of another key");
     let (_, _) = attach(&relay, &Who::new(2), good.clone()).await;
     let refused = refusal(&relay, &Who::new(3), Intent::Fresh, Bytes::new(), Bytes::new()).await;
     assert_eq!(refused.code, RefusalCode::TokenRequired, "nothing of what is broken holds");
 
     let rules = Mode::Token(TokenKeys::from_secrets(&[new_secret]));
-    relay.reload(Reload { max_sessions: 1, ..pool::rules(rules) }).unwrap();
+    relay.reload(Reload { max_sessions: 1, ..pool::rules(rules) }).await.unwrap();
     let refused = refusal(&relay, &Who::new(3), Intent::Fresh, good, Bytes::new()).await;
     assert_eq!(refused.code, RefusalCode::TokenInvalid);
     let key = jsonwebtoken::EncodingKey::from_secret(new_secret);
@@ -161,7 +161,7 @@ async fn new_keys_a_new_certificate_and_another_limit_hold_at_once_and_end_no_se
         private_key: private_key.into(),
         ..pool::rules(pool::tokens())
     };
-    relay.reload(other).unwrap();
+    relay.reload(other).await.unwrap();
     assert!(Peer::connect(relay.address()).await.is_err(), "it shows the other certificate");
     works(&mut before, 16).await;
     relay.stop().await;

@@ -10,3 +10,4 @@ mod migration;
 mod peer;
 mod pool;
 mod routes;
+mod seeds;

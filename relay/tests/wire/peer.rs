@@ -18,7 +18,7 @@ use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, Trans
 use crate::pool::{SERVER_NAME, certificate};
 
 /// Nothing on loopback takes so long.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who a client is.
 #[derive(Clone)]
@@ -130,6 +130,23 @@ impl Peer {
             let chunk = self.receive.read_chunk(4096, true).await.ok()??;
             self.decoder.push(&chunk.bytes);
         }
+    }
+
+    /// The frames that still come, until the connection ends.
+    pub(crate) async fn rest(&mut self) -> Vec<Frame> {
+        let mut rest = Vec::new();
+        let read = async {
+            while let Some(frame) = self.read().await {
+                rest.push(frame);
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("an end");
+        rest
+    }
+
+    /// Ends the control stream, which ends the session.
+    pub(crate) fn hang_up(&mut self) {
+        self.send.finish().unwrap();
     }
 
     /// The next frame, which must be GOAWAY.

@@ -10,6 +10,7 @@ use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay, Reload};
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The audience of the pool.
@@ -27,14 +28,16 @@ pub(crate) fn rules(mode: Mode) -> Reload {
     Reload { keys, mode, certificates, private_key, max_sessions }
 }
 
+/// The pool's certificate and its key, as they were made.
+pub(crate) fn made() -> &'static CertifiedKey<KeyPair> {
+    static MADE: OnceLock<CertifiedKey<KeyPair>> = OnceLock::new();
+    MADE.get_or_init(|| rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()]).unwrap())
+}
+
 /// The pool's certificate and its key.
 pub(crate) fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-    static MADE: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
-    let (certificate, key) = MADE.get_or_init(|| {
-        let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()]).unwrap();
-        (made.cert.der().clone(), made.signing_key.serialize_der())
-    });
-    (certificate.clone(), PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone())))
+    let key = made().signing_key.serialize_der();
+    (made().cert.der().clone(), PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)))
 }
 
 /// A relay that is not yet part of a mesh.

@@ -1,0 +1,6 @@
+//! Facts about the directory that are named in `make show T=seeds`.
+
+mod owners;
+mod pace;
+mod sessions;
+pub(super) mod turns;

@@ -1,0 +1,5 @@
+//! Facts that are named in `make show T=seeds`.
+
+mod goaway;
+mod reattach;
+mod stop;
