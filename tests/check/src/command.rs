@@ -86,10 +86,16 @@ pub(crate) fn output(command: &mut Command, deadline: Deadline) -> anyhow::Resul
 impl CargoTest {
     /// Runs them, and says how many there were and what they recorded.
     pub(crate) fn run(&self, deadline: Deadline) -> anyhow::Result<Outcome> {
+        self.run_those(&[], deadline)
+    }
+
+    /// Runs those of them that `filter` lets through: words for the test program.
+    pub(crate) fn run_those(&self, filter: &[&str], deadline: Deadline) -> anyhow::Result<Outcome> {
         let figures = tempfile::NamedTempFile::new()?;
         let mut passed = 0;
         let mut failed = 0;
         let mut command = self.command();
+        command.args(filter);
         // What tests record goes there; and where they need a cluster, one is up.
         command.env("BATON_FIGURES", figures.path()).env("BATON_CHECK", "1");
         let result = run(&mut command, deadline, |line| {

@@ -38,6 +38,8 @@ enum Kind {
     Steps(&'static [&'static [&'static str]]),
     /// Cargo tests that need nothing else.
     Tests(CargoTest),
+    /// Of those, the ones that these words let through.
+    Those(CargoTest, &'static [&'static str]),
     /// Cargo tests that own the machine's cluster.
     OwnCluster(CargoTest),
     /// Cargo tests on a cluster, in each proxy mode where all of it is run.
@@ -69,7 +71,7 @@ const fn minutes(count: u64) -> Duration {
 }
 
 /// All targets, in the order in which they run: what fails fastest first.
-pub(crate) const TARGETS: [Target; 20] = [
+pub(crate) const TARGETS: [Target; 21] = [
     Target {
         name: "lint",
         tier: "lint",
@@ -99,6 +101,19 @@ pub(crate) const TARGETS: [Target; 20] = [
         from: Extent::Test,
         limit: minutes(15),
         kind: Kind::Tests(CargoTest { package: None, features: None, tests: &[], threads: None }),
+    },
+    Target {
+        name: "seeds",
+        tier: "unit",
+        about: "by name: migration, return under the same id, drain of forwards, one owner of each GOAWAY",
+        // They are part of `unit`.
+        from: Extent::Full,
+        limit: minutes(15),
+        kind: Kind::Those(
+            CargoTest { package: None, features: None, tests: &[], threads: None },
+            // The tests in modules called `seeds`. Those of code for seeds are others.
+            &["seeds::", "--skip=seeds::tests::"],
+        ),
     },
     Target {
         name: "fleet",
@@ -308,6 +323,11 @@ impl Target {
             }
             Kind::Tests(tests) => {
                 self.report(report, self.tier, || tests.run(Deadline::after(self.limit)));
+            }
+            Kind::Those(tests, filter) => {
+                self.report(report, self.tier, || {
+                    tests.run_those(filter, Deadline::after(self.limit))
+                });
             }
             Kind::OwnCluster(tests) => {
                 self.report(report, self.tier, || match Cluster::must_be_down(self.name)? {
