@@ -223,3 +223,20 @@ fn an_operator_that_dies_at_any_step_changes_nothing_of_the_end() {
         }
     }
 }
+
+#[test]
+fn a_pod_that_its_node_cannot_end_holds_no_rollout_up() {
+    let mut sim =
+        Sim::new(json!({"template": {"image": "relay:a"}, "drain": {"graceSeconds": 30}}));
+    sim.run(1);
+    sim.pod(0).unwrap().lost = true;
+    sim.image(Image::B);
+    sim.run_until(300, "complete", Sim::is_complete);
+    assert_eq!(sim.serving(), ["relay:b"; 3]);
+    assert_eq!(sim.seen().len(), 4, "it is still there, and counts for nothing");
+    for pod in &mut sim.pods {
+        pod.lost = false;
+    }
+    sim.run_until(60, "gone", |sim| sim.seen().len() == 3);
+    assert!(sim.is_complete());
+}
