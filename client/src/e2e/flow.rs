@@ -21,7 +21,7 @@ use quinn::{Connection, ConnectionError, SendDatagramError, StreamId, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::stream::{ABANDONED, Gone, RecvStream, Rejection, SendStream, reject};
+use super::stream::{ABANDONED, Gone, IncomingStream, RecvStream, Rejection, SendStream};
 use crate::service::ServiceName;
 use crate::session::queue::lock;
 
@@ -227,50 +227,37 @@ async fn send_large(connection: Connection, datagram: Bytes) {
 /// A flow that another peer wants to open. Dropping it says that nobody is there.
 #[derive(Debug)]
 pub struct IncomingFlow {
-    pub(super) peer: PeerId,
-    pub(super) service: ServiceName,
+    /// It is asked for, and refused, as a stream is.
+    pub(super) asked: IncomingStream,
     pub(super) connection: Connection,
     pub(super) flows: Arc<Flows>,
-    pub(super) streams: Option<(SendStream, RecvStream)>,
 }
 
 impl IncomingFlow {
     /// Who wants it. The peer has proved it.
     #[must_use]
     pub fn peer(&self) -> PeerId {
-        self.peer
+        self.asked.peer()
     }
 
     /// To which service.
     #[must_use]
     pub fn service(&self) -> &ServiceName {
-        &self.service
+        self.asked.service()
     }
 
     /// Takes it.
     pub async fn accept(mut self) -> Result<Flow, Gone> {
-        let (mut send, receive) = self.streams.take().ok_or(Gone)?;
+        let (mut send, receive) = self.asked.streams.take().ok_or(Gone)?;
         // Before the answer, because datagrams may come right after it.
         let place = self.flows.register(&self.connection, send.id());
         send.write_all(&[0]).await.map_err(|_| Gone)?;
-        Ok(Flow::new(self.peer, self.connection.clone(), place, (send, receive)))
+        Ok(Flow::new(self.peer(), self.connection, place, (send, receive)))
     }
 
     /// Says no.
-    pub async fn reject(mut self, why: Rejection) {
-        if let Some((send, receive)) = self.streams.take() {
-            reject(send, receive, why).await;
-        }
-    }
-}
-
-impl Drop for IncomingFlow {
-    fn drop(&mut self) {
-        if let Some((send, receive)) = &mut self.streams {
-            // Both fail only if they have ended already.
-            let _ = send.reset(ABANDONED);
-            let _ = receive.stop(ABANDONED);
-        }
+    pub async fn reject(self, why: Rejection) {
+        self.asked.reject(why).await;
     }
 }
 

@@ -436,16 +436,13 @@ impl Keeper {
         if let Err(why) = self.peers.judge(kind, &service, &peer) {
             return stream::reject(send, receive, why).await;
         }
-        let streams = Some((send, receive));
+        let asked = IncomingStream { peer, service, streams: Some((send, receive)) };
         // Waits for the owner; the peer gives up by itself.
         match kind {
-            Kind::Stream => {
-                drop(self.accepted.send(IncomingStream { peer, service, streams }).await)
-            }
+            Kind::Stream => drop(self.accepted.send(asked).await),
             Kind::Flow => {
                 let flows = self.flows.clone();
-                let incoming = IncomingFlow { peer, service, connection, flows, streams };
-                drop(self.accepted_flow.send(incoming).await);
+                drop(self.accepted_flow.send(IncomingFlow { asked, connection, flows }).await);
             }
         }
     }
