@@ -1,17 +1,16 @@
 //! Keeps a session beyond the end of its access token: looks whether the token's source has a newer one, and shows that to the
 //! relay.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use baton_protocol::frame::{Frame, Refused, Renewed, Token};
 use baton_protocol::renewal::Renewal;
 use bytes::Bytes;
-use data_encoding::BASE64URL_NOPAD;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::profile::TokenSource;
+use crate::token::{ends_of, now_unix};
 
 /// An access token with which the session was not renewed. It goes on until the end that it had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,42 +132,6 @@ impl Renewals {
         if let Some((_, reply)) = self.owner.take() {
             // Whoever asked may wait no more.
             let _ = reply.send(answer);
-        }
-    }
-}
-
-/// When a token ends, as it says itself. It is not verified: only its owner is told of it.
-pub(crate) fn ends_of(token: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-    }
-    let claims = token.split(|byte| *byte == b'.').nth(1)?;
-    let claims = BASE64URL_NOPAD.decode(claims).ok()?;
-    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    (exp >= 0.0).then_some(exp as u64)
-}
-
-fn now_unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_says_its_end() {
-        let token = |claims: &str| format!("e30.{}.sig", BASE64URL_NOPAD.encode(claims.as_bytes()));
-        let of = |claims: &str| ends_of(token(claims).as_bytes());
-        assert_eq!(of(r#"{"exp": 5, "aud": []}"#), Some(5));
-        assert_eq!(of(r#"{"exp": 5.9}"#), Some(5));
-        for claims in ["{}", r#"{"exp": "5"}"#, r#"{"exp": -1}"#, "no"] {
-            assert_eq!(of(claims), None, "{claims}");
-        }
-        for token in ["", "opaque", "a.b.c", "..", "a.!.c"] {
-            assert_eq!(ends_of(token.as_bytes()), None, "{token}");
         }
     }
 }

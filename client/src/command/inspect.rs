@@ -2,9 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use baton_client::token::{TokenKey, inspect};
+use baton_client::token::{TokenKey, inspect, now_unix};
 
 use super::Failure;
 
@@ -43,8 +42,7 @@ impl Inspect {
             let found = TokenKey::read(&name, &read(path)?);
             keys.extend(found.map_err(|fault| Failure::Key { path: path.clone(), fault })?);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let inspection = inspect(&String::from_utf8_lossy(&token), &keys, now)?;
+        let inspection = inspect(&String::from_utf8_lossy(&token), &keys, now_unix())?;
         let mut out = std::io::stdout();
         if self.json {
             let json = serde_json::to_string_pretty(&inspection).map_err(std::io::Error::from)?;

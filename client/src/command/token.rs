@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use baton_client::PeerId;
-use baton_client::token::{Grant, SigningKey, TokenError, issue_with};
+use baton_client::token::{Grant, SigningKey, TokenError, issue_with, now_unix};
 use clap::{ArgGroup, Subcommand};
 
 use super::Failure;
@@ -61,8 +61,7 @@ impl Verb {
                 .map_err(TokenError::ShortSecret)?,
         };
         // A clock before 1970 makes a token that expired then: the relay will say so.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let token = issue_with(&grant, &key, now.as_secs())?;
+        let token = issue_with(&grant, &key, now_unix())?;
         Ok(writeln!(std::io::stdout(), "{token}")?)
     }
 }

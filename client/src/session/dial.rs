@@ -18,7 +18,8 @@ use quinn::{ConnectionError, Endpoint, RecvStream, SendStream};
 use crate::class;
 use crate::identity::Identity;
 use crate::profile::Profile;
-use crate::renewal::{Shown, ends_of};
+use crate::renewal::Shown;
+use crate::token::ends_of;
 use crate::transport::Outer;
 
 /// How much of the control stream is read at a time.

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use baton_protocol::token::{LEEWAY_SECONDS, TokenKey, verify};
-use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use super::unverified::{part, seconds};
 
 /// What a token says of itself, and whether that can be believed.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -43,10 +44,7 @@ pub fn inspect(token: &str, keys: &[TokenKey], now_unix: u64) -> Result<Inspecti
     let token = token.trim();
     let parts: Vec<_> = token.split('.').collect();
     let [header, claims, _] = parts[..] else { return Err(NoToken) };
-    let part = |text: &str| -> Option<Map<String, Value>> {
-        serde_json::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).ok()?).ok()
-    };
-    let (header, claims) = part(header).zip(part(claims)).ok_or(NoToken)?;
+    let (header, claims) = part(header.as_bytes()).zip(part(claims.as_bytes())).ok_or(NoToken)?;
     let begins = seconds(claims.get("nbf"));
     let ends = seconds(claims.get("exp"));
     let judged = (!keys.is_empty()).then(|| verify(token.as_bytes(), keys));
@@ -98,12 +96,6 @@ impl fmt::Display for Inspection {
     }
 }
 
-fn seconds(claim: Option<&Value>) -> Option<u64> {
-    let claim = claim?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    claim.as_u64().or_else(|| claim.as_f64().filter(|number| *number >= 0.0).map(|it| it as u64))
-}
-
 /// `None` beyond the year 9999.
 fn rfc3339(unix: u64) -> Option<String> {
     let moment = OffsetDateTime::from_unix_timestamp(i64::try_from(unix).ok()?).ok()?;
@@ -127,6 +119,8 @@ fn distance(at: u64, now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use data_encoding::BASE64URL_NOPAD;
 
     use super::super::{Grant, issue};
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_client::token::{Grant, issue};
+use baton_client::token::{Grant, issue, now_unix};
 use baton_client::{
     Client, ClientConfig, ConnectError, Ended, Event, Identity, Profile, RefusalCode,
 };
@@ -28,7 +28,7 @@ async fn a_wrong_token_is_refused_with_a_typed_error() {
         group: None,
         lifetime: Duration::from_secs(60),
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = now_unix();
     let other_secret = issue(&grant("tests/edge"), &[b'x'; 32], now).unwrap();
     let other_pool = issue(&grant("tests/other"), SECRET, now).unwrap();
     let expired = issue(&grant("tests/edge"), SECRET, now - 3600).unwrap();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use baton_client::token::{Grant, issue};
+use baton_client::token::{Grant, issue, now_unix};
 use baton_client::{Client, ClientConfig, Identity, Profile};
 use baton_relay::auth::{Mode, TokenKeys};
 use baton_relay::drain::{Flag, Reason};
@@ -127,8 +127,7 @@ pub(crate) fn token() -> String {
         group: Some("team".into()),
         lifetime: Duration::from_secs(3600),
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    issue(&grant, SECRET, now.as_secs()).unwrap()
+    issue(&grant, SECRET, now_unix()).unwrap()
 }
 
 /// A shutdown flag.

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use baton_client::profile::TokenSource;
-use baton_client::token::{Grant, issue};
+use baton_client::token::{Grant, issue, now_unix};
 use baton_client::{
     Client, ClientConfig, Closed, Event, Identity, Profile, RefusalCode, RenewError,
 };
@@ -15,10 +15,6 @@ use baton_protocol::token::LEEWAY_SECONDS;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fleet::{Fleet, POOL, SECRET, until};
-
-fn now_unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
 
 /// A token with which a session ends then.
 fn token_until(ends: u64, group: &str) -> String {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use baton_client::token::{Grant, issue};
+use baton_client::token::{Grant, issue, now_unix};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,8 +52,7 @@ impl Ground {
         std::fs::write(path.join("seeds"), r#"{"pods": [], "first": true}"#)?;
         let grant =
             Grant { pool: POOL.to_owned(), peer: None, group: None, lifetime: TOKEN_LIFETIME };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        let token = issue(&grant, &secret, now.as_secs())?;
+        let token = issue(&grant, &secret, now_unix())?;
         Ok(Self { folder, certificate_pem: made.cert.pem(), token })
     }
 

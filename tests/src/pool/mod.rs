@@ -262,8 +262,7 @@ impl Pool {
             group: Some(group.into()),
             lifetime: Duration::from_secs(3600),
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let token = token::issue(&grant, secret, now.expect("after 1970").as_secs());
+        let token = token::issue(&grant, secret, token::now_unix());
         (profile, token.expect("a token"))
     }
 }
