@@ -21,12 +21,6 @@ impl Fingerprint {
         paths.iter().for_each(|path| add(&mut hash, path));
         Self(hash.finalize().into())
     }
-
-    /// For tests.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
 }
 
 fn add(hash: &mut Sha256, path: &Path) {
@@ -97,8 +91,8 @@ impl Watch {
 mod tests {
     use super::*;
 
-    const OLD: Fingerprint = Fingerprint::from_bytes([1; 32]);
-    const NEW: Fingerprint = Fingerprint::from_bytes([2; 32]);
+    const OLD: Fingerprint = Fingerprint([1; 32]);
+    const NEW: Fingerprint = Fingerprint([2; 32]);
 
     #[test]
     fn files_are_read_once_for_each_change_and_whenever_someone_asks() {

@@ -4,7 +4,7 @@
 use baton_protocol::frame::{Decoder, Frame, FrameError, MAX_BODY, TYPES};
 use baton_protocol::varint;
 
-use super::{choice, pieces};
+use super::{choice, frames, pieces};
 
 /// The frames of a stream, and what ended it.
 fn read<'a>(
@@ -15,18 +15,10 @@ fn read<'a>(
     if authenticated {
         decoder.authenticated();
     }
-    let mut frames = Vec::new();
-    for piece in pieces {
-        decoder.push(piece);
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
-            }
-        }
-    }
-    (frames, None)
+    frames(pieces, |came| {
+        came.into_iter().for_each(|piece| decoder.push(piece));
+        decoder.next_frame()
+    })
 }
 
 /// A frame comes back from its own bytes, and those are the only ones that it is ever written as.

@@ -3,22 +3,16 @@
 use baton_relay::mesh_wire::{Forward, MeshDecoder, MeshFrame};
 use bytes::Bytes;
 
-use super::{choice, pieces};
+use super::{choice, frames, pieces};
 
+/// The frames of a link, and whether all of it could be read.
 fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<MeshFrame>, bool) {
     let mut decoder = MeshDecoder::default();
-    let mut frames = Vec::new();
-    for piece in pieces {
-        decoder.push(piece);
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break,
-                Err(_) => return (frames, false),
-            }
-        }
-    }
-    (frames, true)
+    let (frames, ended) = frames(pieces, |came| {
+        came.into_iter().for_each(|piece| decoder.push(piece));
+        decoder.next_frame()
+    });
+    (frames, ended.is_none())
 }
 
 /// Any bytes are frames or an error, the same ones however they are cut, and a frame comes back from its own bytes. The same

@@ -17,3 +17,23 @@ fn pieces(choice: u8, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let size = if choice == 0 { bytes.len() } else { usize::from(choice) };
     bytes.chunks(size.max(1))
 }
+
+/// All frames that a decoder makes of a stream that comes in pieces, and what ended it.
+fn frames<'a, F, E>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    mut decode: impl FnMut(Option<&[u8]>) -> Result<Option<F>, E>,
+) -> (Vec<F>, Option<E>) {
+    let mut frames = Vec::new();
+    for piece in pieces {
+        let mut came = decode(Some(piece));
+        loop {
+            match came {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+            came = decode(None);
+        }
+    }
+    (frames, None)
+}
