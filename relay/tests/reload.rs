@@ -1,9 +1,11 @@
 //! The relay as a program follows the files that configure it: each change holds soon, and a bad one changes nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "program/http.rs"]
+mod http;
+
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -61,11 +63,7 @@ impl Relay {
     }
 
     fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        http::get(self.admin, path).expect("it answers")
     }
 
     /// Waits until its metrics have this line.

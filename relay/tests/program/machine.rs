@@ -1,8 +1,7 @@
 //! A relay's pod, as far as a process needs one: an address, files, and a folder that outlives the process.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::pool;
+use crate::{http, pool};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -94,15 +93,8 @@ impl Machine {
         (status, serde_json::from_slice(&message).unwrap())
     }
 
-    /// The body of an answer with status 200.
     fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect((self.ip, 9100)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+        http::get(SocketAddr::new(self.ip, 9100), path)
     }
 
     pub(crate) fn links(&self) -> u64 {

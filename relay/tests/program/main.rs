@@ -1,6 +1,7 @@
 //! The relay as a program: what one process leaves to the next, and how it ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod http;
 mod machine;
 #[path = "../wire/peer.rs"]
 #[expect(dead_code, reason = "the rest is for `wire`")]
