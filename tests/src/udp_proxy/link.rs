@@ -22,6 +22,25 @@ pub struct Conditions {
     pub loss: f64,
     /// Chance of arriving twice, 0 to 1.
     pub repeat: f64,
+    /// The narrowest place on the way.
+    pub bottleneck: Option<Bottleneck>,
+    /// Larger datagrams are lost, as where the path's MTU is smaller.
+    pub max_size: Option<usize>,
+}
+
+/// A place that datagrams leave one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Bottleneck {
+    /// How fast.
+    pub bytes_per_second: u32,
+    /// What may wait there; more is lost.
+    pub queue: usize,
+}
+
+impl Bottleneck {
+    fn takes(self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second))
+    }
 }
 
 /// One direction of a bad network.
@@ -33,6 +52,8 @@ pub struct Link {
     under_way: BTreeMap<(Instant, u64), Vec<u8>>,
     bytes: usize,
     count: u64,
+    /// The bottleneck is busy until then.
+    busy: Option<Instant>,
 }
 
 impl Link {
@@ -40,15 +61,19 @@ impl Link {
     #[must_use]
     pub fn new(conditions: Conditions, seed: u64) -> Self {
         let chance = StdRng::seed_from_u64(seed);
-        Self { conditions, chance, under_way: BTreeMap::new(), bytes: 0, count: 0 }
+        Self { conditions, chance, under_way: BTreeMap::new(), bytes: 0, count: 0, busy: None }
     }
 
     /// A datagram is sent.
     pub fn offer(&mut self, now: Instant, datagram: &[u8]) {
-        let Conditions { loss, repeat, .. } = self.conditions;
+        let Conditions { loss, repeat, max_size, .. } = self.conditions;
+        if max_size.is_some_and(|max| datagram.len() > max) {
+            return;
+        }
         // Drawn for every datagram, so that what happens to one does not shift the others' chances.
         let (lost, repeated) = (self.chance.random_bool(loss), self.chance.random_bool(repeat));
-        let arrivals = [self.arrival(now), self.arrival(now)];
+        let Some(left) = self.passed(now, datagram.len()) else { return };
+        let arrivals = [self.arrival(left), self.arrival(left)];
         let copies = match (lost, repeated) {
             (true, _) => 0,
             (false, false) => 1,
@@ -79,6 +104,18 @@ impl Link {
         let datagram = first.remove();
         self.bytes -= datagram.len();
         Some(datagram)
+    }
+
+    /// When a datagram that is sent now has passed the bottleneck.
+    fn passed(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
+        let Some(bottleneck) = self.conditions.bottleneck else { return Some(now) };
+        let begin = self.busy.map_or(now, |busy| busy.max(now));
+        if begin - now > bottleneck.takes(bottleneck.queue) {
+            return None;
+        }
+        let end = begin + bottleneck.takes(bytes);
+        self.busy = Some(end);
+        Some(end)
     }
 
     fn arrival(&mut self, now: Instant) -> Instant {
@@ -140,9 +177,35 @@ mod tests {
 
     #[test]
     fn a_seed_decides_everything() {
-        let conditions = Conditions { jitter: 5 * MS, loss: 0.1, repeat: 0.1, delay: MS };
+        let jitter = 5 * MS;
+        let conditions =
+            Conditions { jitter, loss: 0.1, repeat: 0.1, delay: MS, ..Conditions::default() };
         assert_eq!(arrivals(conditions, 7, 1000), arrivals(conditions, 7, 1000));
         assert_ne!(arrivals(conditions, 7, 1000), arrivals(conditions, 8, 1000));
+    }
+
+    #[test]
+    fn a_bottleneck_passes_what_it_can_and_loses_what_finds_no_room() {
+        // Two bytes each millisecond: one numbered datagram.
+        let bottleneck = Bottleneck { bytes_per_second: 2000, queue: 20 };
+        let conditions = Conditions { bottleneck: Some(bottleneck), ..Conditions::default() };
+        assert_eq!(arrivals(conditions, 1, 100), (0..100).collect::<Vec<_>>());
+        let mut link = Link::new(conditions, 1);
+        let now = Instant::now();
+        (0..100_u16).for_each(|number| link.offer(now, &number.to_be_bytes()));
+        let arrived: Vec<_> = (0..=20).map(|n| link.take_due(now + n * MS).is_some()).collect();
+        let expected: Vec<_> = (0..=20).map(|n| (1..=11).contains(&n)).collect();
+        assert_eq!(arrived, expected, "one each millisecond: one under way and ten that wait");
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_path_is_lost() {
+        let mut link = Link::new(Conditions { max_size: Some(2), ..Conditions::default() }, 1);
+        let now = Instant::now();
+        link.offer(now, b"abc");
+        link.offer(now, b"ab");
+        assert_eq!(link.take_due(now), Some(b"ab".to_vec()));
+        assert_eq!(link.take_due(now), None);
     }
 
     #[test]

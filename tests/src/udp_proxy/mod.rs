@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use self::link::{Conditions, Link};
+pub use self::link::{Bottleneck, Conditions, Link};
 use crate::outside::Outside;
 
 /// Clients at once; datagrams of further ones are lost.
