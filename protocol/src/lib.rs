@@ -17,6 +17,7 @@
 //! - [`class`]: why a move failed, in names that are also metric labels.
 //! - [`session`]: the relay's end of one session.
 //! - [`attachment`]: the client's end: which relay it is attached to, and how it gets to the next one.
+//! - [`hold`]: when datagrams wait for control bytes, at either end.
 //! - [`presence`]: where every peer of a pool is, as one relay knows it.
 
 pub mod attachment;
@@ -26,6 +27,7 @@ pub mod cutter;
 pub mod datagram;
 pub mod frame;
 pub mod hello;
+pub mod hold;
 pub mod id;
 pub mod liveness;
 pub mod packet;

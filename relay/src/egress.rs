@@ -2,15 +2,15 @@
 //!
 //! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
 //! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
-//! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing for one round trip after control bytes were
-//! written. Where control bytes never end, it gets [`HANDED_OVER`] bytes each round trip all the same. While nothing waits and
-//! quinn has room, a datagram does not pass the queue at all.
+//! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing while control bytes wait to be sent ([`Hold`]).
+//! While nothing waits and quinn has room, a datagram does not pass the queue at all.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::hold::{self, Hold, Wire};
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
@@ -23,21 +23,28 @@ const LIMIT: usize = 256 * 1024;
 /// Datagrams that a queue may hold: tiny ones are dear too.
 const LIMIT_COUNT: usize = 1024;
 
-/// The longest time that datagrams wait for control bytes.
-const MAX_PAUSE: Duration = Duration::from_millis(250);
+/// Whether control bytes are guarded against datagrams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Guard {
+    #[default]
+    On,
+    /// Datagrams go to quinn as they come: what a relay would do that does not know better. Only for the test that shows it.
+    Off,
+}
 
 /// Datagrams on their way to one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Egress {
     queue: Mutex<Queue>,
     filled: Notify,
+    guard: Guard,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     datagrams: VecDeque<Queued>,
     bytes: usize,
-    pacer: Pacer,
+    hold: Hold,
     /// One was taken out, and is not handed over yet.
     busy: bool,
     /// Nobody hands anything over any more.
@@ -51,44 +58,18 @@ struct Queued {
     payload: Option<usize>,
 }
 
-/// Decides how long datagrams wait for control bytes.
-#[derive(Debug, Default)]
-struct Pacer {
-    /// When control bytes were written last.
-    control_at: Option<Instant>,
-    /// Bytes of datagrams that need not wait, because others have.
-    credit: usize,
-}
-
-impl Pacer {
-    /// Whether control bytes were written so lately that datagrams may have to wait.
-    fn may_hold_back(&self, now: Instant) -> bool {
-        self.control_at.is_some_and(|at| now.saturating_duration_since(at) < MAX_PAUSE)
-    }
-
-    /// How long a datagram of this length waits. After the wait it goes, and with it as many others as quinn takes at a time:
-    /// a steady trickle of control bytes must not throttle datagrams to one per round trip.
-    fn wait(&mut self, length: usize, rtt: Duration, now: Instant) -> Option<Duration> {
-        if let Some(left) = self.credit.checked_sub(length) {
-            self.credit = left;
-            return None;
-        }
-        self.credit = 0;
-        let until = self.control_at? + rtt.min(MAX_PAUSE);
-        let wait = until.checked_duration_since(now).filter(|wait| !wait.is_zero())?;
-        self.credit = HANDED_OVER.saturating_sub(length);
-        Some(wait)
-    }
-}
-
 impl Queue {
     /// Whether a datagram may go at once: there is none before it, and nothing holds it back.
-    fn is_open(&self, now: Instant) -> bool {
-        self.datagrams.is_empty() && !self.busy && !self.closed && !self.pacer.may_hold_back(now)
+    fn is_open(&self) -> bool {
+        self.datagrams.is_empty() && !self.busy && !self.closed && !self.hold.may_hold()
     }
 }
 
 impl Egress {
+    pub(crate) fn new(guard: Guard) -> Self {
+        Self { guard, ..Self::default() }
+    }
+
     /// Sends a datagram with so much payload of a peer: at once if it can, because another task to wake is dear, or by the
     /// queue. What is dropped is counted.
     pub(crate) fn send(
@@ -100,9 +81,7 @@ impl Egress {
         metrics: &Metrics,
     ) {
         let queue = self.lock();
-        if queue.is_open(Instant::now())
-            && connection.datagram_send_buffer_space() >= datagram.len()
-        {
+        if queue.is_open() && connection.datagram_send_buffer_space() >= datagram.len() {
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
                 Ok(()) => metrics.passed(way, payload),
@@ -142,9 +121,9 @@ impl Egress {
         std::mem::take(&mut queue.datagrams).len()
     }
 
-    /// Control bytes were written: datagrams wait until they are on the wire.
-    pub(crate) fn control_written(&self) {
-        self.lock().pacer.control_at = Some(Instant::now());
+    /// Control bytes are about to be written: datagrams wait until they are on the wire.
+    pub(crate) fn control_written(&self, connection: &Connection) {
+        self.lock().hold.written(wire(connection), Instant::now());
     }
 
     /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
@@ -154,8 +133,14 @@ impl Egress {
                 self.filled.notified().await;
                 continue;
             };
-            if let Some(wait) = self.wait(datagram.len(), connection) {
-                tokio::time::sleep(wait).await;
+            if self.guard == Guard::Off {
+                if connection.send_datagram(datagram).is_ok() {
+                    payload.iter().for_each(|payload| metrics.passed(way, *payload));
+                }
+                continue;
+            }
+            while self.holds_back(datagram.len(), connection) {
+                tokio::time::sleep(hold::STEP).await;
             }
             match connection.send_datagram_wait(datagram).await {
                 Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
@@ -165,15 +150,11 @@ impl Egress {
         }
     }
 
-    /// How long the one that was taken out waits for control bytes.
-    fn wait(&self, length: usize, connection: &Connection) -> Option<Duration> {
-        let (mut queue, now) = (self.lock(), Instant::now());
-        if !queue.pacer.may_hold_back(now) {
-            // As mostly: then nobody needs to ask for the round trip, which has a lock of its own.
-            queue.pacer.credit = 0;
-            return None;
-        }
-        queue.pacer.wait(length, connection.rtt(), now)
+    /// Whether one that was taken out waits for control bytes.
+    fn holds_back(&self, length: usize, connection: &Connection) -> bool {
+        let mut queue = self.lock();
+        // Mostly nothing is written for minutes, and then this is all there is to do.
+        queue.hold.may_hold() && queue.hold.holds_back(length, wire(connection), Instant::now())
     }
 
     /// Takes the first one out. The one before it has been handed over.
@@ -192,8 +173,21 @@ impl Egress {
     }
 }
 
+/// How it stands with quinn.
+fn wire(connection: &Connection) -> Wire {
+    let stats = connection.stats();
+    Wire {
+        stream_frames: stats.frame_tx.stream,
+        lost: stats.path.lost_packets,
+        is_empty: connection.datagram_send_buffer_space() >= HANDED_OVER,
+        rtt: stats.path.rtt,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -214,41 +208,10 @@ mod tests {
         );
     }
 
-    const RTT: Duration = Duration::from_millis(40);
-
-    #[test]
-    fn a_datagram_waits_for_what_is_left_of_a_round_trip_after_control_bytes() {
-        let now = Instant::now();
-        let wait = |since: Duration| {
-            let mut pacer = Pacer { control_at: Some(now), credit: 0 };
-            pacer.wait(100, RTT, now + since)
-        };
-        assert_eq!(Pacer::default().wait(100, RTT, now), None, "there never were any");
-        assert_eq!(wait(Duration::ZERO), Some(RTT));
-        assert_eq!(wait(RTT / 4), Some(RTT * 3 / 4));
-        assert_eq!(wait(RTT), None, "they are on the wire");
-        let mut slow = Pacer { control_at: Some(now), credit: 0 };
-        assert_eq!(slow.wait(100, Duration::from_secs(9), now), Some(MAX_PAUSE));
-    }
-
-    #[test]
-    fn a_trickle_of_control_bytes_leaves_room_for_datagrams() {
-        let mut now = Instant::now();
-        let (start, mut pacer, mut passed) = (now, Pacer::default(), 0);
-        while now < start + RTT * 10 {
-            // Control bytes are written all the time.
-            pacer.control_at = Some(now);
-            now += pacer.wait(1000, RTT, now).unwrap_or_default();
-            passed += 1000;
-        }
-        assert!(passed >= 9 * (HANDED_OVER - 1000), "{passed} bytes in ten round trips");
-        assert!(passed <= 11 * HANDED_OVER, "{passed} bytes in ten round trips");
-    }
-
     #[test]
     fn nothing_overtakes_what_waits_or_is_being_handed_over() {
         let egress = Egress::default();
-        let is_open = || egress.lock().is_open(Instant::now());
+        let is_open = || egress.lock().is_open();
         assert!(is_open());
         egress.push(Bytes::from_static(b"abc"), Some(3));
         assert!(!is_open(), "one waits");
@@ -256,11 +219,14 @@ mod tests {
         assert!(!is_open(), "it is being handed over");
         assert!(egress.pop().is_none());
         assert!(is_open());
-        egress.control_written();
+        let wire = Wire { stream_frames: 0, lost: 0, is_empty: true, rtt: Duration::ZERO };
+        egress.lock().hold.written(wire, Instant::now());
         assert!(!is_open(), "control bytes are first");
-        assert!(egress.lock().is_open(Instant::now() + MAX_PAUSE));
+        let wire = Wire { stream_frames: 1, ..wire };
+        assert!(!egress.lock().hold.holds(wire, Instant::now()));
+        assert!(is_open(), "they have arrived");
         egress.close();
-        assert!(!egress.lock().is_open(Instant::now() + MAX_PAUSE), "nobody is there");
+        assert!(!is_open(), "nobody is there");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::admin::{Admin, AdminError};
 use crate::auth::{Gate, Mode};
 use crate::directory::Directory;
 use crate::drain::{Flag, driver};
+use crate::egress::Guard;
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
@@ -125,6 +126,17 @@ struct Running {
 impl Relay {
     /// Starts a relay. It is ready once it has seeds ([`Relay::set_seeds`]) and is linked to them.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Guard::On)
+    }
+
+    /// Starts a relay whose sessions starve under a flood of datagrams. It is there for one test, which shows what the guard
+    /// against that is good for; nothing that a relay's owner can configure leads here.
+    #[doc(hidden)]
+    pub fn start_unguarded(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Guard::Off)
+    }
+
+    fn start_with(config: Config, guard: Guard) -> Result<Self, StartError> {
         if let Mode::Open = config.mode {
             warn!(
                 "this relay lets anyone in who holds a key: `--auth-mode open` is for tests and closed networks"
@@ -142,7 +154,8 @@ impl Relay {
             directory.clone(),
             metrics.clone(),
         )?;
-        let endpoint = public_endpoint(config.listen, config.certificates, config.private_key)?;
+        let endpoint =
+            public_endpoint(config.listen, config.certificates, config.private_key, guard)?;
         let address = endpoint
             .local_addr()
             .map_err(|source| StartError::Bind { address: config.listen, source })?;
@@ -162,6 +175,7 @@ impl Relay {
             gate: Gate::new(config.mode, config.pool, config.keys.ticket_keys()),
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,
+            guard,
         });
 
         let (flag, flag_set) = watch::channel(None);
@@ -351,8 +365,9 @@ fn public_endpoint(
     listen: SocketAddr,
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    guard: Guard,
 ) -> Result<Endpoint, StartError> {
-    let server = transport::server(certificates, key)?;
+    let server = transport::server(certificates, key, guard)?;
     let bind = |source| StartError::Bind { address: listen, source };
     let socket = socket::bind(listen).map_err(bind)?;
     Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)

@@ -12,6 +12,8 @@ use quinn::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::egress::Guard;
+
 /// From a client's first packet to the end of its handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,6 +36,9 @@ const UNACKNOWLEDGED: u32 = 10;
 
 /// And how long it may at most.
 const ACK_DELAY: Duration = Duration::from_millis(25);
+
+/// What quinn holds for a client by default, where nobody has thought about it.
+const UNGUARDED: usize = 1024 * 1024;
 
 /// The transport of connections with clients. Only the control stream is ever opened.
 #[must_use]
@@ -97,6 +102,7 @@ pub enum TlsError {
 pub(crate) fn server(
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    guard: Guard,
 ) -> Result<quinn::ServerConfig, TlsError> {
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -106,7 +112,11 @@ pub(crate) fn server(
     // Every attachment is signed anew, so there is nothing to win by resumption, and 0-RTT is never allowed.
     tls.send_tls13_tickets = 0;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    server.transport_config(Arc::new(transport()));
+    let mut transport = transport();
+    if guard == Guard::Off {
+        transport.datagram_send_buffer_size(UNGUARDED);
+    }
+    server.transport_config(Arc::new(transport));
     Ok(server)
 }
 

@@ -1,13 +1,14 @@
 //! The readers and writers of one session.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Slot;
-use baton_protocol::datagram::{Datagram, echo_reply};
+use baton_protocol::datagram::{Datagram, HANDED_OVER, echo_reply};
 use baton_protocol::frame::{Decoder, Frame, FrameError};
+use baton_protocol::hold::{self, Hold, Wire};
 use baton_protocol::id::{PeerId, PeerPrefix};
 use bytes::Bytes;
 use quinn::{RecvStream, SendDatagramError, SendStream};
@@ -23,54 +24,61 @@ const CHUNK: usize = 16 * 1024;
 /// Datagrams of senders that have no name yet: SENDER is on its way.
 const NAMELESS: usize = 32;
 
-/// How often the gate looks whether control bytes have left.
-const GATE_STEP: Duration = Duration::from_millis(1);
-
-/// Holds datagrams back while control bytes are unsent.
-///
-/// quinn writes DATAGRAM before STREAM frames in every packet, so whoever keeps it full of datagrams starves the control
-/// stream. It does not say when a byte has left, but it counts STREAM frames.
+/// Holds datagrams back while control bytes are unsent: see [`hold`].
 #[derive(Debug)]
 pub(super) struct Gate {
     connection: quinn::Connection,
-    /// STREAM frames sent when the last write began, and when that was.
-    written: Mutex<Option<(u64, Instant)>>,
-    writes: AtomicU64,
+    hold: Mutex<Hold>,
+    may_hold: AtomicBool,
 }
 
 impl Gate {
     pub(super) fn new(connection: quinn::Connection) -> Self {
-        Self { connection, written: Mutex::default(), writes: AtomicU64::new(0) }
+        Self { connection, hold: Mutex::default(), may_hold: AtomicBool::new(false) }
     }
 
     fn shut(&self) {
-        *lock(&self.written) = Some((self.connection.stats().frame_tx.stream, Instant::now()));
-        self.writes.fetch_add(1, Ordering::Release);
+        let wire = self.wire();
+        let mut hold = lock(&self.hold);
+        hold.written(wire, Instant::now());
+        self.may_hold.store(true, Ordering::Release);
     }
 
-    /// How long the gate stays shut at most: zero once control bytes have left, or had a round trip's time.
-    pub(super) fn unsent(&self) -> Duration {
+    /// Waits until control bytes have left, or for so long.
+    pub(super) async fn left(&self, patience: Duration) {
+        let since = Instant::now();
+        while self.asks(|hold, wire| hold.holds(wire, Instant::now())) && since.elapsed() < patience
+        {
+            tokio::time::sleep(hold::STEP).await;
+        }
+    }
+
+    async fn pass(&self, length: usize) {
+        while self.asks(|hold, wire| hold.holds_back(length, wire, Instant::now())) {
+            tokio::time::sleep(hold::STEP).await;
+        }
+    }
+
+    fn asks(&self, holds: impl FnOnce(&mut Hold, Wire) -> bool) -> bool {
         // Mostly nothing is written for minutes, and then this is all there is to do.
-        if self.writes.load(Ordering::Acquire) == 0 {
-            return Duration::ZERO;
+        if !self.may_hold.load(Ordering::Acquire) {
+            return false;
         }
-        let mut written = lock(&self.written);
-        let Some((frames, at)) = *written else { return Duration::ZERO };
-        let rest = self.connection.rtt().saturating_sub(at.elapsed());
-        if rest.is_zero() || self.connection.stats().frame_tx.stream != frames {
-            *written = None;
-            self.writes.store(0, Ordering::Release);
-            return Duration::ZERO;
-        }
-        rest
+        let wire = self.wire();
+        let mut hold = lock(&self.hold);
+        let holds = holds(&mut hold, wire);
+        // Under the lock: what is written meanwhile must not be forgotten.
+        self.may_hold.store(hold.may_hold(), Ordering::Release);
+        holds
     }
 
-    async fn pass(&self) {
-        loop {
-            match self.unsent() {
-                Duration::ZERO => return,
-                rest => tokio::time::sleep(rest.min(GATE_STEP)).await,
-            }
+    fn wire(&self) -> Wire {
+        let stats = self.connection.stats();
+        Wire {
+            stream_frames: stats.frame_tx.stream,
+            lost: stats.path.lost_packets,
+            is_empty: self.connection.datagram_send_buffer_space() >= HANDED_OVER,
+            rtt: stats.path.rtt,
         }
     }
 }
@@ -96,7 +104,7 @@ pub(super) async fn write_datagrams(
     gate: Arc<Gate>,
 ) {
     while let Some(datagram) = queue.pop().await {
-        gate.pass().await;
+        gate.pass(datagram.len()).await;
         match connection.send_datagram_wait(datagram).await {
             Ok(()) => {}
             // Lost, as on any network: the path is narrower than it was.

@@ -131,10 +131,7 @@ impl Session {
                 CloseCode::ProtocolViolation
             }
         };
-        let unsent = gate.unsent();
-        if !unsent.is_zero() {
-            tokio::time::sleep(unsent.min(LAST_WORDS)).await;
-        }
+        gate.left(LAST_WORDS).await;
         self.queue.close();
         connection.close(VarInt::from_u32(code.code()), code.name().as_bytes());
         tasks.shutdown().await;

@@ -240,7 +240,7 @@ async fn write(
     send: &mut SendStream,
     buffer: &mut Vec<u8>,
 ) -> Result<(), WriteError> {
-    sibling.egress.control_written();
+    sibling.egress.control_written(&sibling.connection);
     let written = send.write_all(buffer).await;
     buffer.clear();
     written

@@ -14,7 +14,7 @@ use quinn::Connection;
 use tokio::sync::watch;
 
 use crate::drain::Slot;
-use crate::egress::Egress;
+use crate::egress::{Egress, Guard};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Metrics};
 
@@ -91,7 +91,7 @@ pub(crate) struct Who {
 }
 
 impl Handle {
-    pub(crate) fn new(who: Who, connection: Connection) -> (Self, Inbox) {
+    pub(crate) fn new(who: Who, connection: Connection, guard: Guard) -> (Self, Inbox) {
         let Who { id, peer, instance, group, intent, stamp } = who;
         let (command, command_inbox) = watch::channel(Command::Serve);
         let handle = Self {
@@ -101,7 +101,7 @@ impl Handle {
             group,
             intent,
             connection,
-            egress: Egress::default(),
+            egress: Egress::new(guard),
             stamp: AtomicU64::new(stamp.as_u64()),
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),

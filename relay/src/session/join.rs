@@ -175,7 +175,7 @@ fn make_handle(
         intent: hello.intent,
         stamp: shared.directory.next_stamp(&hello.peer, admission.known),
     };
-    Handle::new(who, connection.clone())
+    Handle::new(who, connection.clone(), shared.guard)
 }
 
 fn welcome(shared: &Shared, handle: &Handle, hello: &Hello, admission: &Admission) -> Welcome {

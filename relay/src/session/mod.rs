@@ -27,6 +27,7 @@ use tracing::{Instrument, debug, info_span};
 
 use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
+use crate::egress::Guard;
 use crate::metrics::Metrics;
 use crate::transport::HANDSHAKE_TIMEOUT;
 
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) epoch: u32,
     pub(crate) max_payload: usize,
+    pub(crate) guard: Guard,
 }
 
 /// Serves what comes in, from its first packet to its end.

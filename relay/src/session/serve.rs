@@ -138,7 +138,7 @@ async fn write_control(
     mut frames: mpsc::Receiver<Frame>,
 ) {
     while let Some(frame) = frames.recv().await {
-        handle.egress.control_written();
+        handle.egress.control_written(&handle.connection);
         if let Err(error) = send.write_all(&frame.encode()).await {
             debug!(%error, "control stream");
             return;

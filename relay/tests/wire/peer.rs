@@ -82,12 +82,21 @@ impl Peer {
 
     /// Attaches to a relay that lets anyone in.
     pub(crate) async fn attach(relay: &Relay, who: &Who) -> (Self, Welcome) {
-        Self::attach_with(relay, who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await
+        Self::attach_at(relay.address(), who).await
+    }
+
+    /// Attaches to what is reached at this address, and lets anyone in.
+    pub(crate) async fn attach_at(address: SocketAddr, who: &Who) -> (Self, Welcome) {
+        Self::greet(address, who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await
     }
 
     /// Attaches with this HELLO.
     pub(crate) async fn attach_with(relay: &Relay, who: &Who, hello: Hello) -> (Self, Welcome) {
-        let mut peer = Self::connect(relay.address()).await.unwrap();
+        Self::greet(relay.address(), who, hello).await
+    }
+
+    async fn greet(address: SocketAddr, who: &Who, hello: Hello) -> (Self, Welcome) {
+        let mut peer = Self::connect(address).await.unwrap();
         peer.hello(who, hello).await;
         let Frame::Welcome(welcome) = peer.next().await else { panic!("no WELCOME") };
         (peer, *welcome)
@@ -122,7 +131,8 @@ impl Peer {
         tokio::time::timeout(PATIENCE, self.read()).await.expect("a frame").expect("a connection")
     }
 
-    async fn read(&mut self) -> Option<Frame> {
+    /// The next frame, however long it takes; `None` at the end.
+    pub(crate) async fn read(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(frame);

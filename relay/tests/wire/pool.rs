@@ -54,7 +54,7 @@ pub(crate) fn start_at(name: &str, mesh_listen: SocketAddr) -> Relay {
     Relay::start(Config { mesh_listen, ..config(name, Mode::Open, 1000) }).unwrap()
 }
 
-fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
+pub(crate) fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (certificate, private_key) = certificate();
     Config {

@@ -142,6 +142,19 @@ pub(crate) const TARGETS: [Target; 21] = [
         }),
     },
     Target {
+        name: "starvation",
+        tier: "fleet",
+        about: "a relay is heard by receivers at twice the rate that they take, and not without its guard",
+        from: Extent::Full,
+        limit: minutes(10),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["starvation"],
+            threads: Some(1),
+        }),
+    },
+    Target {
         name: "fuzz",
         tier: "fuzz",
         about: "whatever strangers may send, under a guided fuzzer for 20 s each",
