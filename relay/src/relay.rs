@@ -243,7 +243,7 @@ impl Relay {
     /// Goes on with these. No session ends for it, other than those of peers that an allowlist names no more. If there is an
     /// error nothing is changed.
     pub async fn reload(&self, reload: Reload) -> Result<(), TlsError> {
-        let server = transport::server(reload.certificates, reload.private_key)?;
+        let server = transport::server(reload.certificates, reload.private_key, self.shared.guard)?;
         // One that was stopped has nothing to go on with.
         if let Some(running) = self.running.lock().await.as_ref() {
             running.endpoint.set_server_config(Some(server));

@@ -11,6 +11,7 @@ use quinn::{ClientConfig, Connection, Endpoint};
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::directory::Directory;
+use crate::egress::Guard;
 use crate::metrics::Metrics;
 use crate::session::handle::{Handle, Inbox, Who};
 use crate::transport;
@@ -47,7 +48,7 @@ impl Sessions {
             intent: Intent::Fresh,
             stamp: Stamp::from_u64(1),
         };
-        let (handle, inbox) = Handle::new(who, self.connection.clone());
+        let (handle, inbox) = Handle::new(who, self.connection.clone(), Guard::On);
         (Arc::new(handle), inbox)
     }
 }
@@ -55,7 +56,7 @@ impl Sessions {
 async fn connect() -> (Connection, [Endpoint; 2]) {
     let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let server = transport::server(vec![made.cert.der().clone()], key).unwrap();
+    let server = transport::server(vec![made.cert.der().clone()], key, Guard::On).unwrap();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Endpoint::server(server, any).unwrap();
     let client = Endpoint::client(any).unwrap();
