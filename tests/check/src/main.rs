@@ -64,7 +64,7 @@ fn run(verb: Verb) -> anyhow::Result<bool> {
         }
         Verb::Show { target: Some(name) } => {
             let target = TARGETS.iter().find(|target| target.name == name);
-            let known = || TARGETS.map(|target| target.name).join(", ");
+            let known = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
             let target =
                 target.with_context(|| format!("no target `{name}`; there are {}", known()))?;
             (vec![target], Extent::Named)
