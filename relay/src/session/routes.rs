@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baton_protocol::datagram::Datagram;
+use baton_protocol::datagram::{self, Datagram};
 use bytes::Bytes;
 
 use super::handle::Handle;
@@ -30,7 +30,7 @@ impl Routes {
         &self,
         from: &Handle,
         alias: u64,
-        payload: &Bytes,
+        payload: &[u8],
         metrics: &Metrics,
     ) -> Option<u64> {
         metrics.passed(Direction::In, payload.len());
@@ -82,18 +82,20 @@ pub(super) fn take(
     datagram: &Bytes,
     metrics: &Metrics,
 ) -> Option<Seen> {
+    // Nearly all are on a route, and their payload is copied once, to where it goes.
+    if let Some((alias, payload)) = datagram::on_route(datagram) {
+        let offline = routes.forward(handle, alias, payload, metrics);
+        return offline.map(|alias| Seen::Offline { alias });
+    }
     match Datagram::decode(datagram) {
-        Ok(Datagram::Aliased { alias, payload }) => {
-            routes.forward(handle, alias, &payload, metrics).map(|alias| Seen::Offline { alias })
-        }
         Ok(Datagram::Echo { nonce }) => {
             // Answered in the size in which it was asked: never larger.
-            let reply = baton_protocol::datagram::echo_reply(nonce, datagram.len());
+            let reply = datagram::echo_reply(nonce, datagram.len());
             metrics.dropped(Dropped::QueueFull, handle.egress.push(reply, None));
             None
         }
         Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
-        Ok(Datagram::Long { .. }) | Err(_) => {
+        Ok(Datagram::Long { .. } | Datagram::Aliased { .. }) | Err(_) => {
             metrics.dropped(Dropped::Malformed, 1);
             None
         }
