@@ -35,6 +35,11 @@ impl<T> Mailbox<T> {
         true
     }
 
+    /// How many are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The next one; waits for it. Only one may wait. Cancel-safe: what is not returned stays.
     pub(crate) async fn next(&self) -> T {
         loop {

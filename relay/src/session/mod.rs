@@ -9,6 +9,7 @@
 
 pub(crate) mod handle;
 mod join;
+mod outbox;
 mod path;
 mod registration;
 mod routes;

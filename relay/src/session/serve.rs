@@ -7,24 +7,17 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Frame, FrameError};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Shared;
 use super::handle::Handle;
 use super::join::Joined;
+use super::outbox::Outbox;
 use super::routes::{Routes, Seen, take};
 use super::serving::{Serving, TICK};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Dropped};
-
-/// Control frames that may wait for a client.
-const MAX_FRAMES: usize = 512;
-
-/// Of those, the ones that are kept for what a client did not ask for, like GOAWAY. When only they are left nothing more is
-/// read from the client, and no news is told to it; if that lasts it is closed.
-pub(super) const RESERVED: usize = 64;
 
 /// What the datagram reader may have to say at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -73,15 +66,15 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = *joined;
     let Joined { mut receive, mut decoder, .. } = *joined;
     let handle = registration.handle.clone();
-    let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
+    let outbox = Arc::new(Outbox::new());
     let seen = Arc::new(Mailbox::new(MAX_SEEN));
     let routes = Arc::new(Routes::default());
     let mut tasks = JoinSet::new();
-    tasks.spawn(write_control(handle.clone(), send, frames_out));
+    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
     tasks.spawn(read_datagrams(shared.clone(), handle.clone(), routes.clone(), seen.clone()));
     tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
 
-    let mut serving = Serving::new(shared, &handle, (hello, admission), routes, frames);
+    let mut serving = Serving::new(shared, &handle, (hello, admission), routes, outbox.clone());
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
     let mut step = serving.say(welcome).and_then(|()| serving.carry_out());
     let fault = loop {
@@ -91,9 +84,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             break fault;
         }
         registration.set_phase(serving.phase());
-        let room = serving.has_room();
+        let room = outbox.has_room();
         let timeout = serving.poll_timeout();
-        let frames = serving.frames.clone();
         step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
@@ -105,9 +97,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
             read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
-            room = frames.reserve_many(RESERVED + 1), if !room => {
-                room.map(drop).map_err(|_| Fault::Slow)
-            }
+            () = outbox.room(), if !room => Ok(()),
             seen = seen.next(), if room => { serving.seen(seen); Ok(()) }
             () = tokio::time::sleep_until(timeout.into()) => Ok(()),
         };
@@ -132,12 +122,9 @@ async fn read_control(
     }
 }
 
-async fn write_control(
-    handle: Arc<Handle>,
-    mut send: SendStream,
-    mut frames: mpsc::Receiver<Frame>,
-) {
-    while let Some(frame) = frames.recv().await {
+async fn write_control(handle: Arc<Handle>, mut send: SendStream, outbox: Arc<Outbox>) {
+    loop {
+        let frame = outbox.next().await;
         handle.egress.control_written(&handle.connection);
         if let Err(error) = send.write_all(&frame.encode()).await {
             debug!(%error, "control stream");

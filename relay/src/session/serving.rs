@@ -9,14 +9,14 @@ use baton_protocol::datagram;
 use baton_protocol::frame::{Frame, Hello, Intent, NoticeCode, Renewed, Token};
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use quinn::ConnectionError;
-use tokio::sync::mpsc;
 use tracing::info;
 
 use super::handle::{Command, Handle, Note};
+use super::outbox::Outbox;
 use super::path::{Attempt, PathWatch};
 use super::registration::Registration;
 use super::routes::{Routes, Seen};
-use super::serve::{Fault, RESERVED};
+use super::serve::Fault;
 use super::{Shared, class_of};
 use crate::auth::{Admission, too_soon};
 use crate::directory::unix_ms;
@@ -53,7 +53,7 @@ pub(super) struct Serving<'a> {
     handle: &'a Arc<Handle>,
     session: Session,
     routes: Arc<Routes>,
-    pub(super) frames: mpsc::Sender<Frame>,
+    outbox: Arc<Outbox>,
     path: PathWatch,
     admission: Admission,
     hello: Hello,
@@ -79,7 +79,7 @@ impl<'a> Serving<'a> {
         handle: &'a Arc<Handle>,
         (hello, admission): (Hello, Admission),
         routes: Arc<Routes>,
-        frames: mpsc::Sender<Frame>,
+        outbox: Arc<Outbox>,
     ) -> Self {
         let now = Instant::now();
         let session = Session::new(hello.intent, Limits::default());
@@ -89,7 +89,7 @@ impl<'a> Serving<'a> {
             phase: session.phase_name(),
             session,
             routes,
-            frames,
+            outbox,
             path: PathWatch::new(handle.connection.remote_address(), rand::random()),
             expires: at_unix(admission.expires_unix, now),
             renewal_at: now,
@@ -111,11 +111,6 @@ impl<'a> Serving<'a> {
         self.phase
     }
 
-    /// Whether its client may ask for more.
-    pub(super) fn has_room(&self) -> bool {
-        self.frames.capacity() > RESERVED
-    }
-
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub(super) fn poll_timeout(&self) -> Instant {
         let ends = [self.expires, self.phase_ends, self.stalled];
@@ -135,7 +130,7 @@ impl<'a> Serving<'a> {
             return Err(if self.handle.is_standby() { Fault::Idle } else { Fault::Moved });
         }
         let until = self.stalled.unwrap_or(now + READ_PATIENCE);
-        self.stalled = (!self.has_room()).then_some(until);
+        self.stalled = (!self.outbox.has_room()).then_some(until);
         if is_due(self.stalled) {
             return Err(Fault::Slow);
         }
@@ -262,7 +257,7 @@ impl<'a> Serving<'a> {
     }
 
     pub(super) fn say(&self, frame: Frame) -> Result<(), Fault> {
-        self.frames.try_send(frame).map_err(|_| Fault::Slow)
+        self.outbox.put(frame).map_err(|_| Fault::Slow)
     }
 
     /// Carries out what the state machine wants.
