@@ -10,6 +10,8 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
 };
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::egress::Guard;
@@ -120,7 +122,11 @@ pub(crate) fn server(
     Ok(server)
 }
 
-/// The one crypto provider.
-pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// The one crypto provider. Of the cipher suites it has those with keys of 128 bits, which every end of TLS 1.3 knows
+/// (RFC 8446 section 9.1), and ChaCha20 for whoever prefers it: a relay sees ciphertext only, so that what AES-256 would cost
+/// here for each packet, and SHA-384 for each handshake, would buy nobody anything.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    let cipher_suites =
+        vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
 }
