@@ -71,7 +71,7 @@ fn a_trickle_of_control_bytes_leaves_room_for_datagrams() {
 fn a_hold_that_is_over_is_forgotten_and_leaves_nothing_to_the_next() {
     let now = Instant::now();
     let mut hold = written(now);
-    assert!(!hold.holds_back(100, SENT, now), "it was sent, and 16 KiB may follow");
+    assert!(!hold.holds_back(100, SENT, now), "it was sent, and others may follow");
     assert!(!hold.holds_back(100, SENT, now + RTT * RECENT));
     assert!(!hold.may_hold(), "whatever is left of them");
     hold.written(SENT, now + RTT * RECENT);
