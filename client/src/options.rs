@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
-use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
+use baton_protocol::packet::{FULL_MTU, MAX_MTU};
 
 use crate::config::ClientConfig;
 
@@ -54,7 +54,7 @@ impl Options {
 
     /// The MTU as it is used.
     pub(crate) fn clamped_mtu(&self) -> u16 {
-        let clamped = u16::try_from(self.mtu).unwrap_or(u16::MAX).max(INITIAL_MTU);
+        let clamped = u16::try_from(self.mtu).unwrap_or(u16::MAX).max(FULL_MTU);
         if u32::from(clamped) != self.mtu {
             tracing::warn!(asked = self.mtu, used = clamped, "the MTU is out of range");
         }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use baton_protocol::ALPN;
 use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::detour;
 use baton_protocol::frame::RouteId;
-use baton_protocol::packet::INITIAL_MTU;
+use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, MIN_MTU};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AckFrequencyConfig, ConnectionId, Endpoint, EndpointConfig, MtuDiscoveryConfig,
@@ -91,15 +92,18 @@ fn transport(options: &Options) -> TransportConfig {
     ack.ack_eliciting_threshold(VarInt::from_u32(10))
         .max_ack_delay(Some(Duration::from_millis(25)));
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(options.clamped_mtu());
+    discovery
+        .upper_bound(options.clamped_mtu())
+        .interval(ASK_AGAIN)
+        .black_hole_cooldown(AFTER_BLACK_HOLE);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(4))
+        .max_concurrent_uni_streams(detour::TAKEN_BY_CLIENT.into())
         .max_idle_timeout(options.idle.try_into().ok())
         .keep_alive_interval(Some(options.keep_alive))
-        .initial_mtu(INITIAL_MTU)
-        .min_mtu(INITIAL_MTU)
+        .initial_mtu(MIN_MTU)
+        .min_mtu(MIN_MTU)
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(ack))
         .datagram_send_buffer_size(HANDED_OVER)

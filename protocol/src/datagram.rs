@@ -23,7 +23,7 @@ pub const LAST_ALIAS: u64 = (1 << 30) - 1;
 /// The longest header: the long form.
 pub const MAX_HEADER: usize = 1 + PeerPrefix::LENGTH;
 
-/// The largest payload that every session carries: with [`MAX_HEADER`] it fits a QUIC packet of [`INITIAL_MTU`](crate::packet::INITIAL_MTU) bytes.
+/// The largest payload that every session carries: with [`MAX_HEADER`] it fits a QUIC packet of [`FULL_MTU`](crate::packet::FULL_MTU) bytes.
 pub const MAX_PAYLOAD: usize = 1200;
 
 /// How many bytes of datagrams an end hands to its QUIC stack at a time. QUIC stacks write them before the control stream, and
@@ -151,14 +151,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet::INITIAL_MTU;
+    use crate::packet::FULL_MTU;
 
     #[test]
-    fn a_full_payload_in_long_form_fits_the_first_packets() {
+    fn a_full_payload_in_long_form_fits_a_full_packet() {
         let datagram = long(PeerPrefix::from_bytes([1; 16]), &[0; MAX_PAYLOAD]);
         // Such a packet, less what comes before and after a DATAGRAM frame's data when the connection id has 17
         // bytes: 1 + 17 + 4 of short header, 16 of tag, and 9 that quinn sets aside for the frame's type and length.
-        assert!(datagram.len() <= usize::from(INITIAL_MTU) - 47, "{}", datagram.len());
+        assert!(datagram.len() <= usize::from(FULL_MTU) - 47, "{}", datagram.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`varint`], [`wire`]: numbers and bytes. [`cutter`]: the form of all frames.
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
+//! - [`detour`]: the way of datagrams that do not fit the path.
 //! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
 //! - [`hello`]: what a client signs, and how that is verified.
 //! - [`ticket`]: what lets a session go on at another relay.
@@ -25,6 +26,7 @@ pub mod class;
 pub mod close;
 pub mod cutter;
 pub mod datagram;
+pub mod detour;
 pub mod frame;
 pub mod hello;
 pub mod hold;

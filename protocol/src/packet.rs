@@ -1,11 +1,21 @@
 //! How large the QUIC packets between clients and relays are, in bytes of UDP payload (docs/protocol.md section 2).
 
-/// The first packets' size, and the smallest that the detection of black holes may fall back to: what a datagram with
-/// [`MAX_PAYLOAD`](crate::datagram::MAX_PAYLOAD) needs, so that it fits from the start. Below it nothing end to end works, and
-/// after a burst of losses QUIC would stay below for a minute. With the headers of UDP and IPv6 that is 1,328 on the wire, more
-/// than the 1,280 that every IPv6 path must carry: nearly all carry 1,400 and more, and where one does not, the handshake fails
-/// instead of every large datagram.
-pub const INITIAL_MTU: u16 = 1280;
+use std::time::Duration;
+
+/// The first packets' size, and what the detection of black holes falls back to: what every path carries on which QUIC works at
+/// all (RFC 9000 section 14).
+pub const MIN_MTU: u16 = 1200;
+
+/// From this size on a datagram with [`MAX_PAYLOAD`](crate::datagram::MAX_PAYLOAD) fits a packet. Until a path is known to carry
+/// such packets, such datagrams go by streams ([`detour`](crate::detour)). With the headers of UDP and IPv6 that is 1,328 on the
+/// wire, more than the 1,280 that every IPv6 path must carry: nearly all carry 1,400 and more, and say so after one round trip.
+pub const FULL_MTU: u16 = 1280;
 
 /// The largest packet: what fits a pod network of 1450 bytes after another 41 of encapsulation between pods.
 pub const MAX_MTU: u16 = 1350;
+
+/// After a black hole was found, larger packets are tried again this much later. What looks like one may be a burst of losses.
+pub const AFTER_BLACK_HOLE: Duration = Duration::from_secs(10);
+
+/// How often a path that took no larger packets is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(60);

@@ -6,15 +6,18 @@
 //! While nothing waits and quinn has room, a datagram does not pass the queue at all.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::detour::LONGEST;
 use baton_protocol::hold::{self, Hold, Wire};
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
+use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics};
 
 /// Bytes that a queue may hold. More only adds delay.
@@ -38,6 +41,8 @@ pub(crate) struct Egress {
     queue: Mutex<Queue>,
     filled: Notify,
     guard: Guard,
+    /// The other end takes streams with what does not fit its path.
+    takes_streams: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +54,8 @@ struct Queue {
     busy: bool,
     /// Nobody hands anything over any more.
     closed: bool,
+    /// The path took the longest datagrams when it was asked last.
+    is_wide: bool,
 }
 
 #[derive(Debug)]
@@ -63,11 +70,26 @@ impl Queue {
     fn is_open(&self) -> bool {
         self.datagrams.is_empty() && !self.busy && !self.closed && !self.hold.may_hold()
     }
+
+    /// Whether a datagram of this length fits the path. Of a wide one that is not asked, until a datagram turns out not to.
+    fn fits(&mut self, connection: &Connection, length: usize) -> bool {
+        if self.is_wide {
+            return true;
+        }
+        let room = connection.max_datagram_size().unwrap_or(0);
+        self.is_wide = room >= LONGEST;
+        length <= room
+    }
 }
 
 impl Egress {
     pub(crate) fn new(guard: Guard) -> Self {
         Self { guard, ..Self::default() }
+    }
+
+    /// The other end takes streams with what does not fit its path.
+    pub(crate) fn take_streams(&self) {
+        self.takes_streams.store(true, Ordering::Relaxed);
     }
 
     /// Sends a datagram with so much payload of a peer: at once if it can, because another task to wake is dear, or by the
@@ -80,12 +102,18 @@ impl Egress {
         way: Direction,
         metrics: &Metrics,
     ) {
-        let queue = self.lock();
-        if queue.is_open() && connection.datagram_send_buffer_space() >= datagram.len() {
+        let mut queue = self.lock();
+        if queue.is_open()
+            && connection.datagram_send_buffer_space() >= datagram.len()
+            && queue.fits(connection, datagram.len())
+        {
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
                 Ok(()) => metrics.passed(way, payload),
-                Err(SendDatagramError::TooLarge) => metrics.dropped(Dropped::TooLarge, 1),
+                Err(SendDatagramError::TooLarge) => {
+                    queue.is_wide = false;
+                    metrics.dropped(Dropped::TooLarge, 1);
+                }
                 Err(_) => metrics.dropped(Dropped::Ended, 1),
             }
         } else {
@@ -128,6 +156,7 @@ impl Egress {
 
     /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
     pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
+        let mut detours = Detours::default();
         loop {
             let Some(Queued { datagram, payload }) = self.pop() else {
                 self.filled.notified().await;
@@ -139,12 +168,28 @@ impl Egress {
                 }
                 continue;
             }
+            if !self.lock().fits(connection, datagram.len()) {
+                match payload.filter(|_| self.takes_streams.load(Ordering::Relaxed)) {
+                    Some(payload) => match detours.send(connection, datagram).await {
+                        Ok(()) => {
+                            metrics.passed(way, payload);
+                            metrics.went_by_detour();
+                        }
+                        Err(_) => metrics.dropped(Dropped::NoStream, 1),
+                    },
+                    None => metrics.dropped(Dropped::TooLarge, 1),
+                }
+                continue;
+            }
             while self.holds_back(datagram.len(), connection) {
                 tokio::time::sleep(hold::STEP).await;
             }
             match connection.send_datagram_wait(datagram).await {
                 Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
-                Err(SendDatagramError::TooLarge) => metrics.dropped(Dropped::TooLarge, 1),
+                Err(SendDatagramError::TooLarge) => {
+                    self.lock().is_wide = false;
+                    metrics.dropped(Dropped::TooLarge, 1);
+                }
                 Err(_) => return metrics.dropped(Dropped::Ended, 1),
             }
         }

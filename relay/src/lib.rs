@@ -11,6 +11,7 @@
 mod admin;
 pub mod auth;
 pub mod config;
+mod detour;
 mod directory;
 pub mod drain;
 mod egress;

@@ -38,10 +38,14 @@ pub enum Dropped {
     TooManyHops,
     /// Its receiver's connection ended first.
     Ended,
+    /// It does not fit the receiver's path, and there was no stream for it in time.
+    NoStream,
+    /// The stream that it came by did not end in time, or not after so many bytes as it may have.
+    Unfinished,
 }
 
 impl Dropped {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
@@ -49,6 +53,8 @@ impl Dropped {
         Self::Malformed,
         Self::TooManyHops,
         Self::Ended,
+        Self::NoStream,
+        Self::Unfinished,
     ];
 
     const fn name(self) -> &'static str {
@@ -60,6 +66,8 @@ impl Dropped {
             Self::Malformed => "malformed",
             Self::TooManyHops => "too_many_hops",
             Self::Ended => "ended",
+            Self::NoStream => "no_stream",
+            Self::Unfinished => "unfinished",
         }
     }
 }
@@ -84,6 +92,7 @@ pub struct Metrics {
     outcomes: IntCounterVec,
     pub(crate) datagrams: [IntCounter; 4],
     pub(crate) bytes: [IntCounter; 4],
+    detours: [IntCounter; 2],
     dropped: Vec<IntCounter>,
     pub(crate) mesh_links: IntGauge,
 }
@@ -152,6 +161,11 @@ impl Metrics {
         let datagrams =
             counters("datagrams_total", "Datagrams with payload of peers", &["direction"])?;
         let bytes = counters("bytes_total", "Bytes of payload of peers", &["direction"])?;
+        let detours = counters(
+            "detours_total",
+            "Datagrams that did not fit the client's path and came, or went, by a stream",
+            &["direction"],
+        )?;
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
@@ -211,6 +225,8 @@ impl Metrics {
             )?,
             datagrams: DIRECTIONS.map(|direction| datagrams.with_label_values(&[direction])),
             bytes: DIRECTIONS.map(|direction| bytes.with_label_values(&[direction])),
+            detours: [Direction::In, Direction::Out]
+                .map(|way| detours.with_label_values(&[DIRECTIONS[way as usize]])),
             dropped: Dropped::ALL
                 .iter()
                 .map(|reason| dropped.with_label_values(&[reason.name()]))
@@ -309,6 +325,16 @@ impl Metrics {
         self.bytes[direction as usize].inc_by(payload as u64);
     }
 
+    /// A datagram from a client came by a stream.
+    pub(crate) fn came_by_detour(&self) {
+        self.detours[Direction::In as usize].inc();
+    }
+
+    /// A datagram to a client goes by a stream.
+    pub(crate) fn went_by_detour(&self) {
+        self.detours[Direction::Out as usize].inc();
+    }
+
     /// Datagrams were dropped.
     pub(crate) fn dropped(&self, reason: Dropped, count: usize) {
         if count > 0
@@ -376,6 +402,9 @@ mod tests {
             r#"baton_relay_auth_failures_total{code="not_allowed"} 0"#,
             r#"baton_relay_renewals_total{result="failed"} 0"#,
             r#"baton_relay_config_reloads_total{result="ok"} 0"#,
+            r#"baton_relay_detours_total{direction="in"} 0"#,
+            r#"baton_relay_detours_total{direction="out"} 0"#,
+            r#"baton_relay_dropped_total{reason="unfinished"} 0"#,
             "baton_relay_config_stale 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,
             "baton_relay_handover_gap_seconds_count 0",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::liveness::IDLE_TIMEOUT;
-use baton_protocol::packet::{INITIAL_MTU, MAX_MTU};
+use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, MAX_MTU, MIN_MTU};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
@@ -53,8 +53,8 @@ pub fn transport() -> TransportConfig {
         .receive_window(RECEIVE_WINDOW.into())
         .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle(IDLE_TIMEOUT)))
-        .initial_mtu(INITIAL_MTU)
-        .min_mtu(INITIAL_MTU)
+        .initial_mtu(MIN_MTU)
+        .min_mtu(MIN_MTU)
         .mtu_discovery_config(Some(mtu_discovery()))
         .ack_frequency_config(Some(ack_frequency()))
         .datagram_send_buffer_size(HANDED_OVER)
@@ -72,7 +72,7 @@ fn ack_frequency() -> AckFrequencyConfig {
 #[must_use]
 pub fn mtu_discovery() -> MtuDiscoveryConfig {
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(MAX_MTU);
+    discovery.upper_bound(MAX_MTU).interval(ASK_AGAIN).black_hole_cooldown(AFTER_BLACK_HOLE);
     discovery
 }
 

@@ -199,12 +199,12 @@ impl Driver {
         }
     }
 
+    fn session(&self, slot: Slot) -> Option<&(Established, Box<Welcome>)> {
+        self.connections.get(&slot).and_then(|connection| connection.session.as_ref())
+    }
+
     fn write(&mut self, slot: Slot, frames: &[Frame]) {
-        let Some((session, _)) =
-            self.connections.get(&slot).and_then(|connection| connection.session.as_ref())
-        else {
-            return;
-        };
+        let Some((session, _)) = self.session(slot) else { return };
         if !session.write(frames) {
             tracing::warn!(?slot, "the relay does not read what is written to it");
             self.close(slot, CloseCode::Internal);
@@ -307,6 +307,11 @@ impl Driver {
             Frame::Resync if in_use => {
                 let frames = self.watches.frames();
                 self.write(slot, &frames);
+            }
+            Frame::Capabilities { known } => {
+                if let Some((session, _)) = self.session(slot) {
+                    session.capabilities(known);
+                }
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),

@@ -15,6 +15,7 @@ use quinn::{RecvStream, SendDatagramError, SendStream};
 use tokio::sync::mpsc;
 
 use super::Input;
+use super::detour::Detours;
 use super::queue::{SendQueue, lock};
 use crate::inbound::Inbound;
 
@@ -102,14 +103,23 @@ pub(super) async fn write_datagrams(
     connection: quinn::Connection,
     queue: Arc<SendQueue>,
     gate: Arc<Gate>,
+    mut detours: Detours,
 ) {
     while let Some(datagram) = queue.pop().await {
+        if !detours.fits(&connection, datagram.len()) {
+            if detours.send(&connection, datagram).await.is_err() {
+                queue.lost();
+                tracing::debug!("a datagram is larger than the path to the relay takes");
+            }
+            continue;
+        }
         gate.pass(datagram.len()).await;
         match connection.send_datagram_wait(datagram).await {
             Ok(()) => {}
             // Lost, as on any network: the path is narrower than it was.
             Err(SendDatagramError::TooLarge) => {
-                tracing::debug!("a datagram is larger than the path to the relay takes")
+                detours.narrowed();
+                queue.lost();
             }
             Err(_) => return,
         }
@@ -204,7 +214,7 @@ impl Senders {
         Self { inbound, known: Mutex::default() }
     }
 
-    fn aliased(&self, alias: u64, payload: Bytes) {
+    pub(super) fn aliased(&self, alias: u64, payload: Bytes) {
         // The relay uses an alias only after SENDER_OK, so an unknown one is no race but an error of its own.
         let peer = lock(&self.known).by_alias.get(&alias).copied();
         match peer {
@@ -213,7 +223,7 @@ impl Senders {
         }
     }
 
-    fn long(&self, prefix: PeerPrefix, payload: Bytes) {
+    pub(super) fn long(&self, prefix: PeerPrefix, payload: Bytes) {
         let mut known = lock(&self.known);
         // Asked under the lock, or a name that comes now would find nothing that waits for it.
         let Some(peer) = self.inbound.name(prefix) else {

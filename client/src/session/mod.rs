@@ -3,6 +3,7 @@
 //! A session is a task that owns a socket, a QUIC connection and the tasks that read and write it. It tells the driver what
 //! happens by [`Input`]s, in the order in which it happens, and ends when the driver says so or the connection does.
 
+mod detour;
 pub(crate) mod dial;
 mod io;
 pub(crate) mod queue;
@@ -10,11 +11,12 @@ pub(crate) mod suspicion;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_protocol::attachment::{Closed, DialFailure, Slot};
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, Refused, Welcome};
+use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Refused, Welcome};
 use bytes::Bytes;
 use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
@@ -60,9 +62,16 @@ pub(crate) struct Established {
     pub(crate) local: Option<SocketAddr>,
     pub(crate) shown: Shown,
     control: mpsc::Sender<Bytes>,
+    /// The relay takes streams.
+    streams: Arc<AtomicBool>,
 }
 
 impl Established {
+    /// The relay said what it knows of what this client knows.
+    pub(crate) fn capabilities(&self, known: u64) {
+        self.streams.store(known & CAPABILITY_STREAMS != 0, Ordering::Relaxed);
+    }
+
     /// Writes frames on the control stream, together. False if the relay does not take what is written.
     pub(crate) fn write(&self, frames: &[Frame]) -> bool {
         let bytes: Vec<Bytes> = frames.iter().map(Frame::encode).collect();
@@ -107,12 +116,21 @@ impl Session {
         let senders = Arc::new(io::Senders::new(self.inbound.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(io::write_control(send, writes, gate.clone()));
-        tasks.spawn(io::write_datagrams(connection.clone(), self.queue.clone(), gate.clone()));
+        let streams = Arc::<AtomicBool>::default();
+        let detours = detour::Detours::new(streams.clone());
+        let queue = self.queue.clone();
+        tasks.spawn(io::write_datagrams(connection.clone(), queue, gate.clone(), detours));
+        tasks.spawn(detour::take(connection.clone(), senders.clone()));
         let inputs = self.inputs.clone();
         tasks.spawn(io::read_datagrams(connection.clone(), senders.clone(), self.slot, inputs));
         let local = endpoint.local_addr().ok();
-        let established =
-            Established { connection: connection.clone(), shown, control: control.clone(), local };
+        let established = Established {
+            connection: connection.clone(),
+            shown,
+            control: control.clone(),
+            local,
+            streams,
+        };
         self.tell(Input::Welcome(Box::new(established), welcome)).await;
         // Its frames come after WELCOME, because this is the task that tells of both.
         let frames =

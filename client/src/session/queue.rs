@@ -103,6 +103,11 @@ impl SendQueue {
         Ok(())
     }
 
+    /// One that was taken out could not be sent.
+    pub(crate) fn lost(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         let lanes = lock(&self.lanes);
         lanes.closed || lanes.inner.len() < LANE

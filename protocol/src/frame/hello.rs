@@ -52,6 +52,9 @@ impl Intent {
     }
 }
 
+/// Bit of [`Hello::capabilities`]: datagrams that do not fit a path may go by streams ([`detour`](crate::detour)).
+pub const CAPABILITY_STREAMS: u64 = 4;
+
 /// Who a client is, and what it wants.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -61,7 +64,7 @@ pub struct Hello {
     pub peer: PeerId,
     /// Its process.
     pub instance: Instance,
-    /// Bits of optional features that it knows; none is defined yet.
+    /// Bits of optional features that it knows: [`CAPABILITY_STREAMS`].
     pub capabilities: u64,
     /// The access token, or empty: with `Fresh`, as the pool's mode demands.
     pub token: Bytes,

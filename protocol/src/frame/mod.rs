@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
-pub use hello::{Hello, Intent};
+pub use hello::{CAPABILITY_STREAMS, Hello, Intent};
 pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
@@ -152,6 +152,11 @@ pub enum Frame {
     Renewed(Renewed),
     /// Relay: it does not; what held before still does.
     RenewRefused(Refused),
+    /// Relay: those of HELLO's capabilities that I know too. It comes right after WELCOME, if there are any.
+    Capabilities {
+        /// Bits, as in HELLO.
+        known: u64,
+    },
     /// Relay: the peer at the other end of a route attached anew; poke what runs over it.
     RouteRefreshed {
         /// Which peer.
@@ -208,6 +213,7 @@ frame_types! {
     0x16 MOVED_OK "MOVED_OK" Self::MovedOk,
     0x17 RECLAIM "RECLAIM" Self::Reclaim { .. },
     0x18 ROUTE_REFRESHED "ROUTE_REFRESHED" Self::RouteRefreshed { .. },
+    0x42 CAPABILITIES "CAPABILITIES" Self::Capabilities { .. },
     0x50 RENEW "RENEW" Self::Renew { .. },
     0x51 RENEWED "RENEWED" Self::Renewed(_),
     0x52 RENEW_REFUSED "RENEW_REFUSED" Self::RenewRefused(_),
@@ -255,6 +261,7 @@ impl Frame {
             Self::GoAwayAck { sequence } | Self::GoAwayCancel { sequence } => {
                 varint::write(*sequence, out)
             }
+            Self::Capabilities { known } => varint::write(*known, out),
             Self::ActiveOk { stamp } => out.put_u64(stamp.as_u64()),
             Self::Moved { stamp, relay } => {
                 out.put_u64(stamp.as_u64());
@@ -310,6 +317,7 @@ impl Frame {
             number::MOVED_OK => Self::MovedOk,
             number::RECLAIM => Self::Reclaim { ticket: body.bytes("ticket", MAX_TICKET)? },
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
+            number::CAPABILITIES => Self::Capabilities { known: body.varint("capabilities")? },
             number::RENEW => Self::Renew { token: Token::read(body)? },
             number::RENEWED => Self::Renewed(Renewed::read(body)?),
             number::RENEW_REFUSED => Self::RenewRefused(Refused::read(body)?),

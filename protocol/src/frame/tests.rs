@@ -162,6 +162,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         Just(Frame::MovedOk),
         opaque(MAX_TICKET).prop_map(|ticket| Frame::Reclaim { ticket }),
         peers().prop_map(|peer| Frame::RouteRefreshed { peer }),
+        sequences().prop_map(|known| Frame::Capabilities { known }),
         opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
         (any::<u64>(), opaque(MAX_TICKET))
             .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),

@@ -74,6 +74,7 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::GoAwayAck { sequence } | Frame::GoAwayCancel { sequence } => {
             json!({"sequence": sequence})
         }
+        Frame::Capabilities { known } => json!({"capabilities": known}),
         Frame::ActiveOk { stamp } => json!({"stamp": u64_hex(stamp.as_u64())}),
         Frame::Moved { stamp, relay } => {
             json!({"stamp": u64_hex(stamp.as_u64()), "relay": hex(relay.as_u32().to_be_bytes())})

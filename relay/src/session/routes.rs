@@ -75,6 +75,26 @@ pub(super) enum Seen {
     Elsewhere,
 }
 
+/// Takes what came by a stream, because it did not fit the client's path as a datagram. Only payload does: whoever asks about a
+/// path must use it.
+pub(super) fn take_detour(
+    handle: &Handle,
+    routes: &Routes,
+    datagram: Option<&Bytes>,
+    metrics: &Metrics,
+) -> Option<Seen> {
+    let Some(datagram) = datagram else {
+        metrics.dropped(Dropped::Unfinished, 1);
+        return None;
+    };
+    let Some((alias, payload)) = datagram::on_route(datagram) else {
+        metrics.dropped(Dropped::Malformed, 1);
+        return None;
+    };
+    metrics.came_by_detour();
+    routes.forward(handle, alias, payload, metrics).map(|alias| Seen::Offline { alias })
+}
+
 /// Takes one datagram from a client.
 pub(super) fn take(
     handle: &Handle,
@@ -89,8 +109,9 @@ pub(super) fn take(
     }
     match Datagram::decode(datagram) {
         Ok(Datagram::Echo { nonce }) => {
-            // Answered in the size in which it was asked: never larger.
-            let reply = datagram::echo_reply(nonce, datagram.len());
+            // Answered in the size in which it was asked, or in what fits: never larger.
+            let room = handle.connection.max_datagram_size().unwrap_or(0);
+            let reply = datagram::echo_reply(nonce, datagram.len().min(room));
             metrics.dropped(Dropped::QueueFull, handle.egress.push(reply, None));
             None
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, FrameError};
+use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, FrameError};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::task::JoinSet;
@@ -14,10 +14,14 @@ use super::Shared;
 use super::handle::Handle;
 use super::join::Joined;
 use super::outbox::Outbox;
-use super::routes::{Routes, Seen, take};
+use super::routes::{Routes, Seen, take, take_detour};
 use super::serving::{Serving, TICK};
+use crate::detour;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Dropped};
+
+/// What this relay knows of what clients may know (section 18 of docs/protocol.md).
+const CAPABILITIES: u64 = CAPABILITY_STREAMS;
 
 /// What the datagram reader may have to say at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -74,9 +78,11 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     tasks.spawn(read_datagrams(shared.clone(), handle.clone(), routes.clone(), seen.clone()));
     tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
 
-    let mut serving = Serving::new(shared, &handle, (hello, admission), routes, outbox.clone());
+    let known = hello.capabilities & CAPABILITIES;
+    let admitted = (hello, admission);
+    let mut serving = Serving::new(shared, &handle, admitted, routes.clone(), outbox.clone());
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
-    let mut step = serving.say(welcome).and_then(|()| serving.carry_out());
+    let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
     let fault = loop {
         // What is due is done on every pass: what never ends must not keep it waiting.
         let due = step.and_then(|()| serving.handle_timeout(Instant::now()));
@@ -99,6 +105,13 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
             () = outbox.room(), if !room => Ok(()),
             seen = seen.next(), if room => { serving.seen(seen); Ok(()) }
+            Ok(stream) = handle.connection.accept_uni() => {
+                // There are as many as the client may have open; those that have ended go.
+                while tasks.try_join_next().is_some() {}
+                let (shared, handle) = (shared.clone(), handle.clone());
+                tasks.spawn(read_detour(shared, handle, routes.clone(), seen.clone(), stream));
+                Ok(())
+            }
             () = tokio::time::sleep_until(timeout.into()) => Ok(()),
         };
         step = step.and_then(|()| serving.carry_out());
@@ -155,6 +168,21 @@ async fn read_datagrams(
             // What finds no room is said again by the next datagram.
             let _ = seen.put(what);
         }
+    }
+}
+
+/// Takes the one datagram of a stream.
+async fn read_detour(
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    routes: Arc<Routes>,
+    seen: Arc<Mailbox<Seen>>,
+    stream: RecvStream,
+) {
+    let datagram = detour::read(stream).await;
+    if let Some(what) = take_detour(&handle, &routes, datagram.as_ref(), &shared.metrics) {
+        // What finds no room is said again by the next datagram.
+        let _ = seen.put(what);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
-use baton_protocol::frame::{Frame, Hello, Intent, NoticeCode, Renewed, Token};
+use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Hello, Intent, NoticeCode, Renewed, Token};
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use quinn::ConnectionError;
 use tracing::info;
@@ -19,6 +19,7 @@ use super::routes::{Routes, Seen};
 use super::serve::Fault;
 use super::{Shared, class_of};
 use crate::auth::{Admission, too_soon};
+use crate::detour;
 use crate::directory::unix_ms;
 use crate::drain::Slot;
 use crate::metrics::Dropped;
@@ -254,6 +255,16 @@ impl<'a> Serving<'a> {
             self.shared.metrics.migration(REBIND, failed, took);
             info!(session = %self.handle.id, failed = failed.map(FailureClass::name), ?took, "path migration");
         }
+    }
+
+    /// The first that its client is told: that it is in, and what it may use.
+    pub(super) fn welcome(&self, welcome: Frame, known: u64) -> Result<(), Fault> {
+        self.say(welcome)?;
+        if known & CAPABILITY_STREAMS != 0 {
+            self.handle.egress.take_streams();
+            detour::allow(&self.handle.connection);
+        }
+        if known == 0 { Ok(()) } else { self.say(Frame::Capabilities { known }) }
     }
 
     pub(super) fn say(&self, frame: Frame) -> Result<(), Fault> {

@@ -9,11 +9,15 @@ use baton_protocol::datagram::{self, Datagram};
 use baton_protocol::frame::{Decoder, Frame, GoAway, Hello, Intent, Welcome};
 use baton_protocol::hello;
 use baton_protocol::id::{Instance, PeerId};
+use baton_protocol::packet::MIN_MTU;
 use baton_relay::Relay;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig};
+use quinn::{
+    Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime,
+    TransportConfig,
+};
 
 use crate::pool::{SERVER_NAME, certificate};
 
@@ -67,11 +71,33 @@ impl Peer {
         Self::connect_with(address, transport).await
     }
 
+    /// Connects over a path that carries no more than every path must: its relay hears so at once.
+    pub(crate) async fn connect_narrow(
+        address: SocketAddr,
+        streams: u32,
+    ) -> Result<Self, ConnectionError> {
+        let mut transport = baton_relay::transport::transport();
+        transport.mtu_discovery_config(None).max_concurrent_uni_streams(streams.into());
+        let mut config = EndpointConfig::default();
+        config.max_udp_payload_size(MIN_MTU).unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime)).unwrap();
+        Self::connect_by(endpoint, address, transport).await
+    }
+
     async fn connect_with(
         address: SocketAddr,
         transport: TransportConfig,
     ) -> Result<Self, ConnectionError> {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::connect_by(endpoint, address, transport).await
+    }
+
+    async fn connect_by(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        transport: TransportConfig,
+    ) -> Result<Self, ConnectionError> {
         let config = client_config(transport);
         let connection = endpoint.connect_with(config, address, SERVER_NAME).unwrap().await?;
         let (send, receive) = connection.open_bi().await?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_protocol::frame::Frame;
-use baton_protocol::packet::INITIAL_MTU;
+use baton_protocol::packet::FULL_MTU;
 use baton_relay::Relay;
 use baton_tests::outside::Outside;
 use baton_tests::udp_proxy::{Both, Bottleneck, Conditions, UdpProxy};
@@ -26,7 +26,7 @@ const QUEUE: u32 = 100;
 const BEAT: Duration = Duration::from_millis(5);
 
 /// A packet on the path is at most this long, of which QUIC, the frame and the alias take these.
-pub(crate) const MAX_PAYLOAD: usize = INITIAL_MTU as usize - 38 - 9 - 1;
+pub(crate) const MAX_PAYLOAD: usize = FULL_MTU as usize - 38 - 9 - 1;
 
 /// How long receivers are flooded before they are told anything.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -152,7 +152,7 @@ async fn slow_path(relay: &Relay, rate: u32, seed: u64) -> UdpProxy {
     let up = Conditions { delay: RTT / 2, ..Conditions::default() };
     let queue = (rate / QUEUE) as usize;
     let bottleneck = Some(Bottleneck { bytes_per_second: rate, queue });
-    let down = Conditions { bottleneck, max_size: Some(INITIAL_MTU.into()), ..up };
+    let down = Conditions { bottleneck, max_size: Some(FULL_MTU.into()), ..up };
     let here = Arc::new(Outside::here());
     UdpProxy::start(here, relay.address(), Both { up, down }, seed).await.unwrap()
 }
