@@ -51,6 +51,13 @@ pub enum Event {
         /// Which relay.
         relay: Option<RelayId>,
     },
+    /// A move to another relay failed late: this client goes on at the one that it had not left, which asks it to move again.
+    Reclaimed {
+        /// Which relay.
+        relay: RelayId,
+        /// Under which stamp.
+        stamp: Stamp,
+    },
     /// Attached again after a loss.
     Resumed {
         /// To which relay.
@@ -102,6 +109,7 @@ impl From<attachment::Event> for Event {
             From::HandedOver { from, to, stamp, took } => {
                 Self::HandedOver { from, to, stamp, took }
             }
+            From::Reclaimed { relay, stamp } => Self::Reclaimed { relay, stamp },
             From::Resumed { relay, stamp } => Self::Resumed { relay, stamp },
             From::Failed { intent, class, refused } => Self::Failed { intent, class, refused },
             From::Lost { how } => Self::Lost { how },

@@ -24,6 +24,8 @@ pub struct Status {
     pub must_move: bool,
     /// Moves without a gap.
     pub handovers: u64,
+    /// Moves that failed late, so that the session before went on.
+    pub reclaims: u64,
     /// Attachments after a loss.
     pub resumes: u64,
     /// Changes of this client's address that a relay noticed; the session went on.
@@ -61,6 +63,11 @@ impl Status {
             Event::HandedOver { to, stamp, .. } => {
                 self.handovers += 1;
                 self.attached(*to, *stamp);
+            }
+            Event::Reclaimed { relay, stamp } => {
+                self.reclaims += 1;
+                self.attached(*relay, *stamp);
+                self.must_move = true;
             }
             Event::Resumed { relay, stamp } => {
                 self.resumes += 1;

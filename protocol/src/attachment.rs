@@ -8,6 +8,8 @@
 //! home + GOAWAY --dial handover--> home + next --WELCOME, ACTIVE, ACTIVE_OK--> old + home --MOVED_OK, linger--> home
 //! home (suspect) --dial resume--> home + next --WELCOME--> home
 //! home (lost) --dial resume--> next --WELCOME--> home
+//! home + next (lost after ACTIVE) --RECLAIM--> home
+//! old + home (lost) --RECLAIM--> home, which was old
 //! ```
 //!
 //! The old connection is never given up before the new one serves (make before break), and a failed move is tried again
@@ -23,7 +25,9 @@ use bytes::Bytes;
 
 use crate::class::FailureClass;
 use crate::close::CloseCode;
-use crate::frame::{Frame, GoAway, GoAwayReason, Intent, Refused, Retry, RouteId, Welcome};
+use crate::frame::{
+    CAPABILITY_RECLAIM, Frame, GoAway, GoAwayReason, Intent, Refused, Retry, RouteId, Welcome,
+};
 use crate::id::{RelayId, Stamp};
 
 /// One connection of the client: a socket of its own and at most one session on it.
@@ -152,6 +156,13 @@ pub enum Event {
         /// From the dial that succeeded to ACTIVE_OK.
         took: Duration,
     },
+    /// A handover failed late, and the session that had not been left is home again.
+    Reclaimed {
+        /// At which relay.
+        relay: RelayId,
+        /// Under which stamp.
+        stamp: Stamp,
+    },
     /// Attached again after a loss.
     Resumed {
         /// To which relay.
@@ -198,6 +209,10 @@ struct Home {
     last_goaway: u64,
     goaway: Option<Outstanding>,
     suspect: bool,
+    /// Of its WELCOME.
+    ticket: Bytes,
+    /// Its relay knows RECLAIM.
+    takes_back: bool,
 }
 
 #[derive(Debug)]
@@ -221,14 +236,18 @@ struct Next {
 struct Standby {
     relay: RelayId,
     goaway: Option<GoAway>,
+    ticket: Bytes,
+    takes_back: bool,
 }
 
-/// The session that was home before. It is read until then.
+/// The session that was home before. It is read until then, and may be home again if its successor fails.
 #[derive(Debug)]
 struct Old {
-    slot: Slot,
+    home: Home,
     until: Instant,
     confirmed: bool,
+    /// Attempts that failed before the one that succeeded.
+    failures: u32,
 }
 
 /// Which relay a client is attached to. See the [module](self).
@@ -243,6 +262,8 @@ pub struct Attachment {
     ticket: Option<Bytes>,
     ever_attached: bool,
     dial_at: Instant,
+    /// What that was before RECLAIM, which is not answered yet.
+    after_reclaim: Option<Instant>,
     failures: u32,
     turned_away: u32,
     quick_goaways: u32,
@@ -266,6 +287,7 @@ impl Attachment {
             ticket: None,
             ever_attached: false,
             dial_at: now,
+            after_reclaim: None,
             failures: 0,
             turned_away: 0,
             quick_goaways: 0,
@@ -297,9 +319,10 @@ impl Attachment {
         if let Some(next) = self.next.take_if(|next| next.until <= now) {
             self.close(next.slot, CloseCode::Done);
             self.failed(next.intent, FailureClass::HandshakeTimeout, None, now);
+            self.take_back(next, now);
         }
         if let Some(old) = self.old.take_if(|old| old.until <= now) {
-            self.close(old.slot, CloseCode::Moved);
+            self.close(old.home.slot, CloseCode::Moved);
         }
         self.drive(now);
     }
@@ -313,7 +336,12 @@ impl Attachment {
         self.ticket = Some(welcome.ticket.clone());
         if next.intent == Intent::Handover {
             self.send(slot, Frame::Active);
-            let standby = Some(Standby { relay: welcome.relay, goaway: None });
+            let standby = Some(Standby {
+                relay: welcome.relay,
+                goaway: None,
+                ticket: welcome.ticket.clone(),
+                takes_back: false,
+            });
             self.next = Some(Next { until: now + self.timing.answer, standby, ..next });
         } else {
             self.attach(&next, welcome, now);
@@ -360,12 +388,17 @@ impl Attachment {
         self.drive(now);
     }
 
-    /// A frame about the attachment came: GOAWAY, GOAWAY_CANCEL, ACTIVE_OK, MOVED_OK or RENEWED. Others are none of its business.
+    /// A frame about the attachment came: CAPABILITIES, GOAWAY, GOAWAY_CANCEL, ACTIVE_OK, MOVED_OK, RECLAIMED or RENEWED. Others
+    /// are none of its business.
     pub fn handle_frame(&mut self, slot: Slot, frame: Frame, now: Instant) {
         match frame {
             Frame::GoAway(goaway) => self.go_away(slot, *goaway, now),
             Frame::GoAwayCancel { sequence } => self.may_stay(slot, sequence),
             Frame::ActiveOk { stamp } => self.activated(slot, stamp, now),
+            Frame::Capabilities { known } => self.knows(slot, known),
+            Frame::Reclaimed { stamp, ticket } if self.home() == Some(slot) => {
+                self.reclaimed(stamp, ticket);
+            }
             // The earlier tickets end when the token before would have.
             Frame::Renewed(renewed) if self.home() == Some(slot) => {
                 self.ticket = Some(renewed.ticket);
@@ -373,7 +406,7 @@ impl Attachment {
             Frame::MovedOk => {
                 let linger = now + self.timing.linger;
                 if let Some(old) =
-                    self.old.as_mut().filter(|old| old.slot == slot && !old.confirmed)
+                    self.old.as_mut().filter(|old| old.home.slot == slot && !old.confirmed)
                 {
                     old.confirmed = true;
                     old.until = linger;
@@ -389,15 +422,18 @@ impl Attachment {
         if how == Closed::ByRelay(CloseCode::Superseded) {
             return self.end(Ended::Superseded, CloseCode::Superseded);
         }
-        if self.old.take_if(|old| old.slot == slot).is_some() {
+        if self.old.take_if(|old| old.home.slot == slot).is_some() {
             return;
         }
+        let class = match how {
+            Closed::ByRelay(_) => FailureClass::ApplicationCloseRemote,
+            Closed::Lost(class) => class,
+        };
         if let Some(next) = self.next.take_if(|next| next.slot == slot) {
-            let class = match how {
-                Closed::ByRelay(_) => FailureClass::ApplicationCloseRemote,
-                Closed::Lost(class) => class,
-            };
             self.failed(next.intent, class, None, now);
+            self.take_back(next, now);
+        } else if self.home() == Some(slot) && self.go_back(how, class, now) {
+            // The peer goes on where it was before.
         } else if let Some(home) = self.home.take_if(|home| home.slot == slot) {
             self.event(Event::Lost { how });
             if how == Closed::ByRelay(CloseCode::Closing) {
@@ -410,6 +446,63 @@ impl Attachment {
             self.dial_at = now + self.pause_after(&home, how, now);
         }
         self.drive(now);
+    }
+
+    /// The relay of a connection said what it knows.
+    fn knows(&mut self, slot: Slot, known: u64) {
+        let takes_back = known & CAPABILITY_RECLAIM != 0;
+        if let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) {
+            home.takes_back = takes_back;
+        }
+        let next = self.next.as_mut().filter(|next| next.slot == slot);
+        if let Some(standby) = next.and_then(|next| next.standby.as_mut()) {
+            standby.takes_back = takes_back;
+        }
+    }
+
+    /// A standby failed. Its relay may have announced the peer already, which the relay of the session that serves takes back.
+    fn take_back(&mut self, failed: Next, now: Instant) {
+        let Some(standby) = failed.standby else { return };
+        if let Some(home) = self.home.as_ref().filter(|home| home.takes_back) {
+            self.reclaim(home.slot, standby.ticket, now);
+        }
+    }
+
+    fn reclaim(&mut self, slot: Slot, ticket: Bytes, now: Instant) {
+        self.send(slot, Frame::Reclaim { ticket });
+        // The next attempt needs the ticket of the answer: its stamp is above all others.
+        self.after_reclaim = Some(self.dial_at);
+        self.dial_at = self.dial_at.max(now + self.timing.answer);
+    }
+
+    /// The home failed like that. Whether the session before it was not left yet: then that is home again.
+    fn go_back(&mut self, how: Closed, class: FailureClass, now: Instant) -> bool {
+        let terminal = [CloseCode::Closing, CloseCode::TokenExpired].map(Closed::ByRelay);
+        if terminal.contains(&how) {
+            return false;
+        }
+        let Some(old) = self.old.take_if(|old| old.home.takes_back) else { return false };
+        let slot = old.home.slot;
+        let Some(failed) = self.home.replace(old.home) else { return false };
+        self.output(Output::Use { slot });
+        self.failures = old.failures;
+        self.failed(Intent::Handover, class, None, now);
+        self.reclaim(slot, failed.ticket, now);
+        true
+    }
+
+    /// The relay has announced the peer again.
+    fn reclaimed(&mut self, stamp: Stamp, ticket: Bytes) {
+        // The earlier ones have stamps below that, and whoever came with one would come too late.
+        self.ticket = Some(ticket);
+        let due = self.after_reclaim.take();
+        self.dial_at = due.map_or(self.dial_at, |due| due.min(self.dial_at));
+        let Some(home) = &self.home else { return };
+        let (relay, stays) = (home.relay, home.goaway.is_none());
+        self.event(Event::Reclaimed { relay, stamp });
+        if stays {
+            self.event(Event::MayStay);
+        }
     }
 
     /// How long to wait before the next dial, now that a home has ended: not at all, unless it would only end in the same way.
@@ -470,8 +563,13 @@ impl Attachment {
             standby.goaway = Some(goaway);
             return;
         }
-        if self.old.as_ref().is_some_and(|old| old.slot == slot) {
-            return self.send(slot, Frame::GoAwayAck { sequence: goaway.sequence });
+        if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
+            // It is left anyway; but if it is not, this holds.
+            let GoAway { sequence, reconnect_after, route_ids, .. } = goaway;
+            old.home.last_goaway = old.home.last_goaway.max(sequence);
+            let slot_at = now + reconnect_after;
+            old.home.goaway = Some(Outstanding { sequence, slot_at, route_ids });
+            return self.send(slot, Frame::GoAwayAck { sequence });
         }
         let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) else { return };
         if goaway.sequence <= home.last_goaway {
@@ -518,6 +616,10 @@ impl Attachment {
             standby.goaway.take_if(|goaway| goaway.sequence == sequence);
             return;
         }
+        if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
+            old.home.goaway.take_if(|goaway| goaway.sequence == sequence);
+            return;
+        }
         let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) else { return };
         if home.goaway.take_if(|goaway| goaway.sequence == sequence).is_none() {
             return;
@@ -537,20 +639,22 @@ impl Attachment {
         else {
             return;
         };
-        let Some(standby) = next.standby else { return };
-        let to = standby.relay;
+        let Some(Standby { relay: to, goaway, ticket, takes_back }) = next.standby else { return };
         self.output(Output::Use { slot });
         if let Some(home) = self.home.take() {
+            let from = home.relay;
             self.send(home.slot, Frame::Moved { stamp, relay: to });
-            self.retire(Old { slot: home.slot, until: now + self.timing.answer, confirmed: false });
+            let (until, failures) = (now + self.timing.answer, self.failures);
+            self.retire(Old { home, until, confirmed: false, failures });
             let took = now.saturating_duration_since(next.started);
-            self.event(Event::HandedOver { from: home.relay, to, stamp, took });
+            self.event(Event::HandedOver { from, to, stamp, took });
         } else {
             // The old session was lost on the way: this was a resume after all.
             self.event(Event::Resumed { relay: to, stamp });
         }
-        self.settle(slot, to, now);
-        if let Some(goaway) = standby.goaway {
+        self.settle(slot, to, ticket, now);
+        self.home.iter_mut().for_each(|home| home.takes_back = takes_back);
+        if let Some(goaway) = goaway {
             self.go_away(slot, goaway, now);
         }
     }
@@ -569,21 +673,29 @@ impl Attachment {
             Event::Attached { relay, stamp }
         };
         self.event(event);
-        self.settle(slot, relay, now);
+        self.settle(slot, relay, welcome.ticket.clone(), now);
     }
 
-    fn settle(&mut self, slot: Slot, relay: RelayId, now: Instant) {
+    fn settle(&mut self, slot: Slot, relay: RelayId, ticket: Bytes, now: Instant) {
         self.ever_attached = true;
         self.failures = 0;
         self.turned_away = 0;
-        self.home =
-            Some(Home { slot, relay, welcomed: now, last_goaway: 0, goaway: None, suspect: false });
+        self.home = Some(Home {
+            slot,
+            relay,
+            welcomed: now,
+            last_goaway: 0,
+            goaway: None,
+            suspect: false,
+            ticket,
+            takes_back: false,
+        });
     }
 
     /// Keeps at most one old connection: an older one has had its time.
     fn retire(&mut self, old: Old) {
         if let Some(older) = self.old.replace(old) {
-            self.close(older.slot, CloseCode::Moved);
+            self.close(older.home.slot, CloseCode::Moved);
         }
     }
 
@@ -595,7 +707,7 @@ impl Attachment {
         let slots = [
             self.home.take().map(|home| home.slot),
             self.next.take().map(|next| next.slot),
-            self.old.take().map(|old| old.slot),
+            self.old.take().map(|old| old.home.slot),
         ];
         for slot in slots.into_iter().flatten() {
             self.close(slot, code);

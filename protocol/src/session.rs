@@ -6,8 +6,8 @@
 //!   WELCOME          v        MOVED
 //!  {handover}      Home  ------------->  Moved
 //!      |            ^
-//!      v   ACTIVE   |
-//!   Standby --------+
+//!      v   ACTIVE   |            RECLAIM
+//!   Standby --------+<---------------------- (from Home and Moved)
 //! ```
 //!
 //! GOAWAY is beside this: a session in any state may be asked to move, may acknowledge, and may be asked to stay after all.
@@ -94,6 +94,12 @@ pub enum Order {
         stamp: Stamp,
         /// Where it is.
         relay: RelayId,
+    },
+    /// The session that the client went to, or was about to, has failed: announce the peer here again, under a stamp above all that
+    /// is known and that of this ticket. Answer with [`Session::reclaimed`].
+    Reclaim {
+        /// Of the WELCOME that failed.
+        ticket: Bytes,
     },
 }
 
@@ -263,6 +269,10 @@ impl Session {
                 self.orders.push_back(Order::Moved { stamp, relay });
                 self.send(Frame::MovedOk);
             }
+            Frame::Reclaim { ticket } if self.phase != Phase::Standby => {
+                self.phase = Phase::Home;
+                self.orders.push_back(Order::Reclaim { ticket });
+            }
             other => return Err(Violation::Unexpected(other.name())),
         }
         Ok(())
@@ -273,6 +283,11 @@ impl Session {
         if intent == Intent::Handover {
             self.send(Frame::ActiveOk { stamp });
         }
+    }
+
+    /// The peer was announced again under `stamp`, as [`Order::Reclaim`] asked. The ticket has that stamp.
+    pub fn reclaimed(&mut self, stamp: Stamp, ticket: Bytes) {
+        self.send(Frame::Reclaimed { stamp, ticket });
     }
 
     /// The token of [`Order::Renew`] was judged.

@@ -86,6 +86,7 @@ pub struct Metrics {
     migration_duration: Histogram,
     handovers: IntCounterVec,
     handover_gap: Histogram,
+    pub(crate) reclaims: IntCounter,
     pub(crate) goaway_sent: IntCounter,
     pub(crate) goaway_acked: IntCounter,
     pub(crate) drain_state: IntGauge,
@@ -214,6 +215,10 @@ impl Metrics {
             handover_gap: histogram(
                 "handover_gap_seconds",
                 "From WELCOME to a handover to its ACTIVE",
+            )?,
+            reclaims: counter(
+                "reclaims_total",
+                "Sessions whose handover failed after the new relay had taken it, and that are home here again",
             )?,
             goaway_sent: counter("goaway_sent_total", "GOAWAY frames")?,
             goaway_acked: counter("goaway_acked_total", "GOAWAY_ACK frames")?,
@@ -405,6 +410,7 @@ mod tests {
             r#"baton_relay_detours_total{direction="in"} 0"#,
             r#"baton_relay_detours_total{direction="out"} 0"#,
             r#"baton_relay_dropped_total{reason="unfinished"} 0"#,
+            "baton_relay_reclaims_total 0",
             "baton_relay_config_stale 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,
             "baton_relay_handover_gap_seconds_count 0",

@@ -246,7 +246,9 @@ impl Driver {
                 }
             }
             // What was on its way when the session changed may be lost: recovery begins with whatever is sent next.
-            Event::HandedOver { .. } | Event::Resumed { .. } => self.shared.peers.poke(None),
+            Event::HandedOver { .. } | Event::Reclaimed { .. } | Event::Resumed { .. } => {
+                self.shared.peers.poke(None);
+            }
             _ => {}
         }
         self.shared.tell(event.into());
@@ -312,6 +314,7 @@ impl Driver {
                 if let Some((session, _)) = self.session(slot) {
                     session.capabilities(known);
                 }
+                self.attachment.handle_frame(slot, frame, now);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
 use baton_protocol::frame::{
-    CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry,
-    RouteId, Welcome,
+    CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode,
+    Refused, Retry, RouteId, Welcome,
 };
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH, exporter_context, sign};
 use baton_protocol::id::Instance;
@@ -170,7 +170,7 @@ impl Dial {
             intent: self.intent,
             peer: self.identity.peer(),
             instance: self.instance,
-            capabilities: CAPABILITY_STREAMS,
+            capabilities: CAPABILITY_STREAMS | CAPABILITY_RECLAIM,
             token,
             ticket: self.ticket.clone().unwrap_or_default(),
             signature: [0; 64],

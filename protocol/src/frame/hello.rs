@@ -55,6 +55,9 @@ impl Intent {
 /// Bit of [`Hello::capabilities`]: datagrams that do not fit a path may go by streams ([`detour`](crate::detour)).
 pub const CAPABILITY_STREAMS: u64 = 4;
 
+/// Bit of [`Hello::capabilities`]: a handover that fails late is taken back by RECLAIM.
+pub const CAPABILITY_RECLAIM: u64 = 8;
+
 /// Who a client is, and what it wants.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -64,7 +67,7 @@ pub struct Hello {
     pub peer: PeerId,
     /// Its process.
     pub instance: Instance,
-    /// Bits of optional features that it knows: [`CAPABILITY_STREAMS`].
+    /// Bits of optional features that it knows: [`CAPABILITY_STREAMS`], [`CAPABILITY_RECLAIM`].
     pub capabilities: u64,
     /// The access token, or empty: with `Fresh`, as the pool's mode demands.
     pub token: Bytes,

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
-pub use hello::{CAPABILITY_STREAMS, Hello, Intent};
+pub use hello::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Hello, Intent};
 pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
@@ -138,9 +138,16 @@ pub enum Frame {
     },
     /// Relay: I have told everyone here; what still comes is forwarded.
     MovedOk,
-    /// Client, on the old session: the new one failed; be my home again. Reserved: a relay answers with a typed close until it is built.
+    /// Client, on the old session: the new one failed; be my home again.
     Reclaim {
         /// Of the WELCOME that failed.
+        ticket: Bytes,
+    },
+    /// Relay: I am.
+    Reclaimed {
+        /// Under which the peer is announced.
+        stamp: Stamp,
+        /// For a handover or a resume, instead of the earlier ones.
         ticket: Bytes,
     },
     /// Client: here is a newer access token for this session.
@@ -213,6 +220,7 @@ frame_types! {
     0x16 MOVED_OK "MOVED_OK" Self::MovedOk,
     0x17 RECLAIM "RECLAIM" Self::Reclaim { .. },
     0x18 ROUTE_REFRESHED "ROUTE_REFRESHED" Self::RouteRefreshed { .. },
+    0x1f RECLAIMED "RECLAIMED" Self::Reclaimed { .. },
     0x42 CAPABILITIES "CAPABILITIES" Self::Capabilities { .. },
     0x50 RENEW "RENEW" Self::Renew { .. },
     0x51 RENEWED "RENEWED" Self::Renewed(_),
@@ -268,6 +276,10 @@ impl Frame {
                 out.put_u32(relay.as_u32());
             }
             Self::Reclaim { ticket } => put_bytes(ticket, out),
+            Self::Reclaimed { stamp, ticket } => {
+                out.put_u64(stamp.as_u64());
+                put_bytes(ticket, out);
+            }
             Self::Resync | Self::Active | Self::MovedOk => {}
         }
     }
@@ -316,6 +328,9 @@ impl Frame {
             }
             number::MOVED_OK => Self::MovedOk,
             number::RECLAIM => Self::Reclaim { ticket: body.bytes("ticket", MAX_TICKET)? },
+            number::RECLAIMED => {
+                Self::Reclaimed { stamp: stamp(body)?, ticket: body.bytes("ticket", MAX_TICKET)? }
+            }
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
             number::CAPABILITIES => Self::Capabilities { known: body.varint("capabilities")? },
             number::RENEW => Self::Renew { token: Token::read(body)? },

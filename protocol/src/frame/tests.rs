@@ -163,6 +163,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         opaque(MAX_TICKET).prop_map(|ticket| Frame::Reclaim { ticket }),
         peers().prop_map(|peer| Frame::RouteRefreshed { peer }),
         sequences().prop_map(|known| Frame::Capabilities { known }),
+        (stamps(), opaque(MAX_TICKET))
+            .prop_map(|(stamp, ticket)| Frame::Reclaimed { stamp, ticket }),
         opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
         (any::<u64>(), opaque(MAX_TICKET))
             .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),

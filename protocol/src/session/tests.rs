@@ -65,6 +65,30 @@ fn a_moved_session_forwards_and_opens_nothing() {
 }
 
 #[test]
+fn a_session_that_is_reclaimed_is_home_whatever_it_was_told_before() {
+    let ticket = Bytes::from_static(b"of the failed one");
+    let again = Bytes::from_static(b"again");
+    let mut moved = home();
+    moved.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+    orders(&mut moved);
+    for mut session in [home(), moved] {
+        for _ in 0..2 {
+            session.handle_frame(Frame::Reclaim { ticket: ticket.clone() }).unwrap();
+            assert!(session.is_home());
+            assert_eq!(orders(&mut session), [Order::Reclaim { ticket: ticket.clone() }]);
+            session.reclaimed(STAMP, again.clone());
+            let reclaimed = Frame::Reclaimed { stamp: STAMP, ticket: again.clone() };
+            assert_eq!(orders(&mut session), [Order::Send(reclaimed)]);
+        }
+        session.handle_frame(Frame::Open { alias: 16, peer: OTHER }).unwrap();
+        let opened = Order::Send(Frame::Opened { alias: 16 });
+        assert_eq!(orders(&mut session), [Order::Open { alias: 16, peer: OTHER }, opened]);
+        session.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+        assert!(!session.is_home(), "and the next handover may be done");
+    }
+}
+
+#[test]
 fn no_new_routes_while_going_away_and_again_after_the_withdrawal() {
     let mut session = home();
     session.go_away(go_away(GoAwayReason::Rollout));
@@ -164,7 +188,13 @@ fn what_a_client_must_not_send() {
     };
     check(home(), Frame::Active, Violation::Unexpected("ACTIVE"));
     check(home(), Frame::MovedOk, Violation::Unexpected("MOVED_OK"));
-    check(home(), Frame::Reclaim { ticket: Bytes::new() }, Violation::Unexpected("RECLAIM"));
+    check(
+        Session::new(Intent::Handover, Limits::default()),
+        Frame::Reclaim { ticket: Bytes::new() },
+        Violation::Unexpected("RECLAIM"),
+    );
+    let reclaimed = Frame::Reclaimed { stamp: STAMP, ticket: Bytes::new() };
+    check(home(), reclaimed, Violation::Unexpected("RECLAIMED"));
     check(home(), Frame::SenderOk { alias: 16 }, Violation::UnknownSender(16));
     check(
         Session::new(Intent::Handover, Limits::default()),

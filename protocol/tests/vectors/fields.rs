@@ -74,6 +74,9 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::GoAwayAck { sequence } | Frame::GoAwayCancel { sequence } => {
             json!({"sequence": sequence})
         }
+        Frame::Reclaimed { stamp, ticket } => {
+            json!({"stamp": u64_hex(stamp.as_u64()), "ticket": hex(ticket)})
+        }
         Frame::Capabilities { known } => json!({"capabilities": known}),
         Frame::ActiveOk { stamp } => json!({"stamp": u64_hex(stamp.as_u64())}),
         Frame::Moved { stamp, relay } => {

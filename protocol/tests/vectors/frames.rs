@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use baton_protocol::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use baton_protocol::frame::{
-    CAPABILITY_STREAMS, Decoder, Frame, FrameError, GoAway, GoAwayReason, Hello, Intent, MAX_BODY,
-    MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState,
-    RefusalCode, Refused, Renewed, Retry, TYPES, Token, Welcome,
+    CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, GoAway, GoAwayReason,
+    Hello, Intent, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN,
+    NoticeCode, PeerState, RefusalCode, Refused, Renewed, Retry, TYPES, Token, Welcome,
 };
 use baton_protocol::id::{Instance, RelayId, SessionId, Stamp};
 use baton_protocol::varint;
@@ -87,7 +87,9 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
         ("", Frame::Moved { stamp: Stamp::from_u64(9), relay: RelayId::from_u32(1) }),
         ("", Frame::MovedOk),
         ("", Frame::Reclaim { ticket: ticket.clone() }),
+        ("", Frame::Reclaimed { stamp: Stamp::from_u64(9), ticket: ticket.clone() }),
         ("streams", Frame::Capabilities { known: CAPABILITY_STREAMS }),
+        ("reclaim", Frame::Capabilities { known: CAPABILITY_RECLAIM }),
         ("", Frame::Renew { token: Token(Bytes::from_static(b"tok")) }),
         ("", Frame::Renewed(Renewed { expires_unix: 4_000_000_030, ticket })),
         ("", Frame::RouteRefreshed { peer: peer() }),

@@ -14,6 +14,7 @@ use baton_protocol::frame::{Hello, Intent, RefusalCode, Refused, Retry};
 use baton_protocol::id::{PeerId, Stamp};
 use baton_protocol::ticket::{Ticket, TicketKey};
 use baton_protocol::token::{Claims, TokenFault};
+use bytes::Bytes;
 
 pub use allowlist::{Allowlist, AllowlistError};
 pub use keys::{TokenKeyError, TokenKeys};
@@ -124,12 +125,7 @@ impl Gate {
     }
 
     /// The ticket for a session that was let in like this, under this stamp.
-    pub(crate) fn ticket(
-        &self,
-        hello: &Hello,
-        admission: &Admission,
-        stamp: Stamp,
-    ) -> bytes::Bytes {
+    pub(crate) fn ticket(&self, hello: &Hello, admission: &Admission, stamp: Stamp) -> Bytes {
         let ticket = Ticket {
             peer: hello.peer,
             instance: hello.instance,
@@ -140,6 +136,13 @@ impl Gate {
         };
         // A gate is made with at least one key: PoolKeys always has a current secret.
         self.rules.load().ticket_keys.first().map(|key| ticket.seal(key)).unwrap_or_default()
+    }
+
+    /// The stamp of a ticket of this peer and process; `None` if it is not theirs, or no good any more.
+    pub(crate) fn stamp_of(&self, ticket: &Bytes, hello: &Hello, now_unix: u64) -> Option<Stamp> {
+        let ticket = Ticket::open(ticket, &self.rules.load().ticket_keys, now_unix).ok()?;
+        let is_theirs = ticket.peer == hello.peer && ticket.instance == hello.instance;
+        is_theirs.then_some(ticket.stamp)
     }
 
     fn admit_fresh(&self, mode: &Mode, hello: &Hello, now_unix: u64) -> Result<Admission, Refused> {

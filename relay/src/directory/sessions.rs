@@ -118,6 +118,27 @@ impl Directory {
         self.changed.notify_waiters();
     }
 
+    /// The session's client takes its handover back, because the session that it went to failed: one that WELCOME gave the stamp
+    /// `failed`, if that is known. Gives the stamp under which the peer is announced again, above all that went before; `None` if
+    /// another process has taken its place, or the session was closed meanwhile.
+    pub(crate) fn reclaim(&self, handle: &Arc<Handle>, failed: Option<Stamp>) -> Option<Stamp> {
+        let mut state = self.lock();
+        if handle.closed_as().is_some() {
+            return None;
+        }
+        let winner = state.presence.home(&handle.peer).map(|home| home.instance);
+        if winner.is_some_and(|winner| winner != handle.instance) {
+            return None;
+        }
+        handle.set_stayed();
+        let shown = failed.max(Some(handle.stamp()));
+        handle.restamp(state.presence.next_stamp(&handle.peer, shown, unix_ms()));
+        let stamp = state.announce(self.me, handle, Intent::Handover);
+        drop(state);
+        self.changed.notify_waiters();
+        Some(stamp)
+    }
+
     /// The session is over, and ended like that. It watched `watched` and had routes to `routed`.
     pub(crate) fn remove(
         &self,

@@ -137,6 +137,11 @@ impl Handle {
         self.moved.store(true, Ordering::Release);
     }
 
+    /// It said that, and takes it back.
+    pub(crate) fn set_stayed(&self) {
+        self.moved.store(false, Ordering::Release);
+    }
+
     /// Whether it came to take over, and its client has not said yet that it does.
     pub(crate) fn is_standby(&self) -> bool {
         self.intent == Intent::Handover && !self.was_announced()

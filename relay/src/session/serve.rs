@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, FrameError};
+use baton_protocol::frame::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
-const CAPABILITIES: u64 = CAPABILITY_STREAMS;
+const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
 
 /// What the datagram reader may have to say at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -39,6 +39,8 @@ pub(super) enum Fault {
     Idle,
     #[error("it has moved")]
     Moved,
+    #[error("it goes and comes back without end")]
+    Restless,
     #[error("its access token has expired")]
     TokenExpired,
     #[error("it is on the pool's allowlist no more")]
@@ -57,7 +59,7 @@ impl Fault {
             Self::Violation(_) | Self::Frame(_) | Self::ControlEnded | Self::Control(_) => {
                 CloseCode::ProtocolViolation
             }
-            Self::Slow | Self::Idle => CloseCode::LimitExceeded,
+            Self::Slow | Self::Idle | Self::Restless => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
             Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
             Self::Connection(_) => CloseCode::Done,

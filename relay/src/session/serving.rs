@@ -8,6 +8,7 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
 use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Hello, Intent, NoticeCode, Renewed, Token};
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
+use bytes::Bytes;
 use quinn::ConnectionError;
 use tracing::info;
 
@@ -45,6 +46,10 @@ const MOVED_PATIENCE: Duration = Duration::from_secs(10);
 /// A session may ask to be renewed this often: each time costs a signature.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// So many handovers may be taken back at once, and one for each further interval: each is told to every relay of the pool.
+const RECLAIMS: u32 = 8;
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The kind of a migration that the client did not announce.
 const REBIND: &str = "rebind";
 
@@ -65,6 +70,8 @@ pub(super) struct Serving<'a> {
     expires: Option<Instant>,
     /// When it may ask for a later one.
     renewal_at: Instant,
+    /// When it will have used up none of the handovers that it may take back.
+    reclaims_at: Instant,
     /// Of the gate's rules when it was asked last whether this session may stay.
     rules: Option<u64>,
     /// The end of a phase that must end, and of which.
@@ -94,6 +101,7 @@ impl<'a> Serving<'a> {
             path: PathWatch::new(handle.connection.remote_address(), rand::random()),
             expires: at_unix(admission.expires_unix, now),
             renewal_at: now,
+            reclaims_at: now,
             rules: None,
             admission,
             hello,
@@ -173,6 +181,25 @@ impl<'a> Serving<'a> {
             Renewed { expires_unix, ticket }
         });
         self.session.renewed(judged);
+    }
+
+    /// Makes the session home again, whose client went elsewhere and failed there. A ticket that is no good has no stamp: then what
+    /// this relay knows must do.
+    fn reclaim(&mut self, ticket: &Bytes, now: Instant) -> Result<(), Fault> {
+        self.reclaims_at = self.reclaims_at.max(now) + RECLAIM_INTERVAL;
+        if self.reclaims_at > now + RECLAIM_INTERVAL * RECLAIMS {
+            return Err(Fault::Restless);
+        }
+        let gate = &self.shared.gate;
+        let failed = gate.stamp_of(ticket, &self.hello, unix_ms() / 1000);
+        let Some(stamp) = self.shared.directory.reclaim(self.handle, failed) else {
+            // It is noticed as the end of the connection.
+            self.handle.close(CloseCode::Superseded, End::Superseded);
+            return Ok(());
+        };
+        self.shared.metrics.reclaims.inc();
+        self.session.reclaimed(stamp, gate.ticket(&self.hello, &self.admission, stamp));
+        Ok(())
     }
 
     fn enter_phase(&mut self, now: Instant) {
@@ -304,6 +331,7 @@ impl<'a> Serving<'a> {
                 }
                 Order::Renew { token } => self.renew(&token, Instant::now()),
                 Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
+                Order::Reclaim { ticket } => self.reclaim(&ticket, Instant::now())?,
             }
         }
         Ok(())

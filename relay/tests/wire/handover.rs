@@ -14,19 +14,19 @@ use crate::peer::{Peer, Who};
 use crate::pool;
 
 /// Attaches a standby of `who`.
-async fn standby(relay: &Relay, who: &Who, ticket: Bytes) -> Peer {
+pub(crate) async fn standby(relay: &Relay, who: &Who, ticket: Bytes) -> Peer {
     Peer::attach_with(relay, who, who.hello(Intent::Handover, Bytes::new(), ticket)).await.0
 }
 
 /// Makes a standby the home. Gives its stamp.
-async fn activate(standby: &mut Peer) -> Stamp {
+pub(crate) async fn activate(standby: &mut Peer) -> Stamp {
     standby.say(Frame::Active).await;
     let Frame::ActiveOk { stamp } = standby.next().await else { panic!("no ACTIVE_OK") };
     stamp
 }
 
 /// Waits until a relay reports this of a peer that is watched from now on. Gives the number of that report.
-async fn seen(watcher: &mut Peer, peer: PeerId, wanted: PeerState) -> u64 {
+pub(crate) async fn seen(watcher: &mut Peer, peer: PeerId, wanted: PeerState) -> u64 {
     watcher.say(Frame::Watch { peer }).await;
     loop {
         match watcher.next().await {
@@ -36,7 +36,7 @@ async fn seen(watcher: &mut Peer, peer: PeerId, wanted: PeerState) -> u64 {
     }
 }
 
-async fn stop(relays: impl IntoIterator<Item = Relay>) {
+pub(crate) async fn stop(relays: impl IntoIterator<Item = Relay>) {
     for relay in relays {
         relay.stop().await;
     }
@@ -67,7 +67,7 @@ async fn a_handover_that_fails_after_active_falls_back_to_the_session_that_was_n
 }
 
 /// Waits until what `sender` sends comes to `receiver`.
-async fn seen_home(sender: &mut Peer, receiver: &Peer) {
+pub(crate) async fn seen_home(sender: &mut Peer, receiver: &Peer) {
     for _ in 0..200 {
         sender.send_datagram(16, b"there?");
         let came = receiver.connection.read_datagram();

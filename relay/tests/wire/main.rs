@@ -10,5 +10,6 @@ mod mesh;
 mod migration;
 mod peer;
 mod pool;
+mod reclaim;
 mod routes;
 mod seeds;

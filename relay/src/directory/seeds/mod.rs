@@ -2,5 +2,6 @@
 
 mod owners;
 mod pace;
+mod reclaims;
 mod sessions;
 pub(super) mod turns;

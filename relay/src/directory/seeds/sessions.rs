@@ -9,9 +9,11 @@ use baton_protocol::id::{Instance, PeerId, RelayId, SessionId, Stamp};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
 use rustls::pki_types::PrivateKeyDer;
+use tokio::sync::mpsc;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Sibling};
 use crate::egress::Guard;
+use crate::mesh::frame::MeshFrame;
 use crate::metrics::Metrics;
 use crate::session::handle::{Handle, Inbox, Who};
 use crate::transport;
@@ -33,7 +35,24 @@ impl Sessions {
 
     /// A directory without sessions.
     pub(super) fn directory(&self) -> Arc<Directory> {
-        Arc::new(Directory::new(RelayId::of_pod("a"), 10_000, self.metrics.clone()))
+        self.directory_of(RelayId::of_pod("a"))
+    }
+
+    /// That of this relay.
+    pub(super) fn directory_of(&self, me: RelayId) -> Arc<Directory> {
+        Arc::new(Directory::new(me, 10_000, self.metrics.clone()))
+    }
+
+    /// The end of a link to this relay, which that one dialed.
+    pub(super) fn sibling(
+        &self,
+        relay: RelayId,
+        dialer: RelayId,
+        news: mpsc::Sender<MeshFrame>,
+    ) -> Sibling {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let boot = u64::from(relay.as_u32());
+        Sibling::new((relay, boot, address), dialer, self.connection.clone(), news)
     }
 
     /// A session that is not registered yet.
@@ -48,6 +67,11 @@ impl Sessions {
             intent: Intent::Fresh,
             stamp: Stamp::from_u64(1),
         };
+        self.session(who)
+    }
+
+    /// This one, which is not registered yet.
+    pub(super) fn session(&self, who: Who) -> (Arc<Handle>, Inbox) {
         let (handle, inbox) = Handle::new(who, self.connection.clone(), Guard::On);
         (Arc::new(handle), inbox)
     }
