@@ -10,6 +10,7 @@ mod mesh;
 mod migration;
 mod peer;
 mod pool;
+mod presence;
 mod reclaim;
 mod routes;
 mod seeds;
