@@ -18,10 +18,12 @@
 //! - [`class`]: why a move failed, in names that are also metric labels.
 //! - [`session`]: the relay's end of one session.
 //! - [`attachment`]: the client's end: which relay it is attached to, and how it gets to the next one.
+//! - [`bucket`]: how much may pass in a second.
 //! - [`hold`]: when datagrams wait for control bytes, at either end.
 //! - [`presence`]: where every peer of a pool is, as one relay knows it.
 
 pub mod attachment;
+pub mod bucket;
 pub mod class;
 pub mod close;
 pub mod cutter;

@@ -22,7 +22,8 @@ use bytes::Bytes;
 
 use crate::datagram::FIRST_ALIAS;
 use crate::frame::{
-    Frame, GoAway, GoAwayReason, Intent, NoticeCode, PeerState, Refused, Renewed, RouteId, Token,
+    Frame, GoAway, GoAwayReason, Intent, LimitKind, Limited, NoticeCode, PeerState, Refused,
+    Renewed, RouteId, Token,
 };
 use crate::id::{PeerId, RelayId, Stamp};
 
@@ -210,6 +211,8 @@ pub struct Session {
     last_goaway: u64,
     goaway: Option<Outstanding>,
     presence_sequence: u64,
+    /// The limits of which the client was told.
+    told: BTreeSet<LimitKind>,
     orders: VecDeque<Order>,
 }
 
@@ -227,6 +230,7 @@ impl Session {
             last_goaway: 0,
             goaway: None,
             presence_sequence: 0,
+            told: BTreeSet::new(),
             orders: VecDeque::new(),
         };
         if intent != Intent::Handover {
@@ -356,6 +360,13 @@ impl Session {
         self.send(Frame::RouteRefreshed { peer });
     }
 
+    /// Says that a limit was met, which allows so much. Each is told once.
+    pub fn limited(&mut self, kind: LimitKind, allowed: u64) {
+        if self.told.insert(kind) {
+            self.send(Frame::Limited(Limited { kind, allowed }));
+        }
+    }
+
     /// Says that news of watched peers was dropped. The client watches again what it still wants to know.
     pub fn resync(&mut self) {
         self.watches.iter().for_each(|peer| self.orders.push_back(Order::Unwatch { peer: *peer }));
@@ -421,6 +432,7 @@ impl Session {
             self.send(Frame::Notice { alias, code: NoticeCode::GoingAway });
         } else if self.routes.len() >= self.limits.routes {
             self.send(Frame::Notice { alias, code: NoticeCode::TooMany });
+            self.limited(LimitKind::Routes, self.limits.routes as u64);
         } else {
             self.routes.insert(alias, peer);
             self.orders.push_back(Order::Open { alias, peer });
@@ -446,6 +458,7 @@ impl Session {
             self.orders.push_back(Order::Watch { peer });
         } else {
             self.report(peer, PeerState::Offline);
+            self.limited(LimitKind::Watches, self.limits.watches as u64);
         }
     }
 

@@ -433,6 +433,7 @@ def check_numbers(vectors):
     same(vectors["refusal_codes"], named_values("REFUSED", "code"), "codes of REFUSED, in section 5")
     same(vectors["notice_codes"], table(9, 3), "codes of NOTICE")
     same(vectors["notice_codes"], named_values("NOTICE", "code"), "codes of NOTICE, in section 5")
+    same(vectors["limit_kinds"], named_values("LIMITED", "kind"), "kinds of LIMITED")
     same(vectors["goaway_reasons"], named_values("GOAWAY", "reason"), "reasons of GOAWAY")
     same(vectors["intents"], named_values("HELLO", "intent"), "intents")
     same(vectors["states"], named_values("PRESENCE", "state"), "states")

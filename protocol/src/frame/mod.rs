@@ -6,6 +6,7 @@
 mod decoder;
 mod goaway;
 mod hello;
+mod limited;
 mod renewal;
 mod routes;
 mod welcome;
@@ -15,6 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
 pub use hello::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Hello, Intent};
+pub use limited::{LimitKind, Limited};
 pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
@@ -150,6 +152,8 @@ pub enum Frame {
         /// For a handover or a resume, instead of the earlier ones.
         ticket: Bytes,
     },
+    /// Relay: this limit was met. Comes once per limit and session.
+    Limited(Limited),
     /// Client: here is a newer access token for this session.
     Renew {
         /// For the same peer, group and pool.
@@ -221,6 +225,7 @@ frame_types! {
     0x17 RECLAIM "RECLAIM" Self::Reclaim { .. },
     0x18 ROUTE_REFRESHED "ROUTE_REFRESHED" Self::RouteRefreshed { .. },
     0x1f RECLAIMED "RECLAIMED" Self::Reclaimed { .. },
+    0x41 LIMITED "LIMITED" Self::Limited(_),
     0x42 CAPABILITIES "CAPABILITIES" Self::Capabilities { .. },
     0x50 RENEW "RENEW" Self::Renew { .. },
     0x51 RENEWED "RENEWED" Self::Renewed(_),
@@ -246,6 +251,7 @@ impl Frame {
             Self::Refused(refused) | Self::RenewRefused(refused) => refused.write(out),
             Self::Renew { token } => put_bytes(&token.0, out),
             Self::Renewed(renewed) => renewed.write(out),
+            Self::Limited(limited) => limited.write(out),
             Self::Open { alias, peer } | Self::Sender { alias, peer } => {
                 varint::write(*alias, out);
                 out.put_slice(peer.as_bytes());
@@ -333,6 +339,7 @@ impl Frame {
             }
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
             number::CAPABILITIES => Self::Capabilities { known: body.varint("capabilities")? },
+            number::LIMITED => Self::Limited(Limited::read(body)?),
             number::RENEW => Self::Renew { token: Token::read(body)? },
             number::RENEWED => Self::Renewed(Renewed::read(body)?),
             number::RENEW_REFUSED => Self::RenewRefused(Refused::read(body)?),

@@ -165,6 +165,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         sequences().prop_map(|known| Frame::Capabilities { known }),
         (stamps(), opaque(MAX_TICKET))
             .prop_map(|(stamp, ticket)| Frame::Reclaimed { stamp, ticket }),
+        (prop::sample::select(LimitKind::ALL), sequences())
+            .prop_map(|(kind, allowed)| Frame::Limited(Limited { kind, allowed })),
         opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
         (any::<u64>(), opaque(MAX_TICKET))
             .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),

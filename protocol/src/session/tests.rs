@@ -142,6 +142,19 @@ fn an_acknowledgement_counts_once_and_only_for_what_is_outstanding() {
 }
 
 #[test]
+fn a_limit_is_told_once_and_each_kind_of_its_own() {
+    let mut session = home();
+    for kind in [LimitKind::PairBytes, LimitKind::SessionBytes] {
+        for allowed in [7, 7, 8] {
+            session.limited(kind, allowed);
+        }
+    }
+    let limited = |kind| Order::Send(Frame::Limited(Limited { kind, allowed: 7 }));
+    let once = [limited(LimitKind::PairBytes), limited(LimitKind::SessionBytes)];
+    assert_eq!(orders(&mut session), once);
+}
+
+#[test]
 fn limits_hold_and_do_not_end_the_session() {
     let mut session = Session::new(Intent::Fresh, Limits { routes: 1, watches: 1, senders: 1 });
     orders(&mut session);
@@ -149,6 +162,7 @@ fn limits_hold_and_do_not_end_the_session() {
     session.handle_frame(Frame::Open { alias: 17, peer: PEER }).unwrap();
     session.handle_frame(Frame::Watch { peer: PEER }).unwrap();
     session.handle_frame(Frame::Watch { peer: OTHER }).unwrap();
+    let limited = |kind, allowed| Order::Send(Frame::Limited(Limited { kind, allowed }));
     session.sender(PEER);
     session.sender(OTHER);
     assert_eq!(
@@ -157,8 +171,10 @@ fn limits_hold_and_do_not_end_the_session() {
             Order::Open { alias: 16, peer: PEER },
             Order::Send(Frame::Opened { alias: 16 }),
             Order::Send(Frame::Notice { alias: 17, code: NoticeCode::TooMany }),
+            limited(LimitKind::Routes, 1),
             Order::Watch { peer: PEER },
             Order::Send(Frame::Presence { sequence: 1, peer: OTHER, state: PeerState::Offline }),
+            limited(LimitKind::Watches, 1),
             Order::Send(Frame::Sender { alias: 16, peer: PEER }),
         ]
     );

@@ -82,6 +82,9 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::Moved { stamp, relay } => {
             json!({"stamp": u64_hex(stamp.as_u64()), "relay": hex(relay.as_u32().to_be_bytes())})
         }
+        Frame::Limited(limited) => {
+            json!({"kind": limited.kind.number(), "allowed": limited.allowed})
+        }
         Frame::Renew { token } => json!({"token": hex(&token.0)}),
         Frame::Renewed(renewed) => {
             json!({"expires": u64_hex(renewed.expires_unix), "ticket": hex(&renewed.ticket)})

@@ -5,8 +5,9 @@ use std::time::Duration;
 use baton_protocol::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use baton_protocol::frame::{
     CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, GoAway, GoAwayReason,
-    Hello, Intent, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN,
-    NoticeCode, PeerState, RefusalCode, Refused, Renewed, Retry, TYPES, Token, Welcome,
+    Hello, Intent, LimitKind, Limited, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS,
+    MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, Refused, Renewed, Retry, TYPES,
+    Token, Welcome,
 };
 use baton_protocol::id::{Instance, RelayId, SessionId, Stamp};
 use baton_protocol::varint;
@@ -110,6 +111,8 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
         examples.push((code.name(), refused(*code, Retry::Never, "é")));
     }
     examples.extend(GoAwayReason::ALL.map(|reason| (reason.name(), goaway(reason))));
+    let limited = |kind| Frame::Limited(Limited { kind, allowed: 1000 });
+    examples.extend(LimitKind::ALL.iter().map(|kind| (kind.name(), limited(*kind))));
     examples.extend(NoticeCode::ALL.map(|code| ("", Frame::Notice { alias: 16, code })));
     examples
 }
@@ -175,6 +178,8 @@ fn mistakes() -> Vec<(&'static str, bool, Vec<u8>)> {
         ("SENDER_OK with alias 0", true, frame(0x08, &[0])),
         ("NOTICE with code 0", true, frame(0x09, &[16, 0])),
         ("NOTICE with code 4", true, frame(0x09, &[16, 4])),
+        ("LIMITED with kind 0", true, frame(0x41, &[0, 1])),
+        ("LIMITED with kind 9", true, frame(0x41, &[9, 1])),
         ("PRESENCE with state 2", true, frame(0x0c, &[&[1], &peer[..], &[2]].concat())),
         ("GOAWAY with reason 4", true, goaway(4, &[1, 1, 0, 0])),
         ("GOAWAY without time", true, goaway(0, &[0, 0, 0, 0])),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
-    FIRST_SKIPPABLE, GoAwayReason, Intent, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS,
-    MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, TYPES,
+    FIRST_SKIPPABLE, GoAwayReason, Intent, LimitKind, MAX_BODY, MAX_BODY_UNAUTHENTICATED,
+    MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, TYPES,
 };
 use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
@@ -38,6 +38,7 @@ fn the_numbers_are_these() {
             "close_codes": named(CloseCode::ALL.map(|code| (code.name(), code.code().into()))),
             "refusal_codes": named(RefusalCode::ALL.iter().map(|code| (code.name(), code.number().into()))),
             "notice_codes": named(NoticeCode::ALL.map(|code| (notice(code), code.number().into()))),
+            "limit_kinds": named(LimitKind::ALL.iter().map(|kind| (kind.name(), kind.number().into()))),
             "goaway_reasons": named(GoAwayReason::ALL.map(|reason| (reason.name(), reason.number().into()))),
             "intents": named(Intent::ALL.map(|intent| (intent.name(), intent.number().into()))),
             "states": named([("offline", PeerState::Offline), ("online", PeerState::Online)].map(|(name, state)| (name, state.number().into()))),

@@ -1,8 +1,11 @@
 //! The relay's end of a session: any frames of a client, mixed with what a relay does by itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use baton_protocol::frame::{Decoder, Frame, GoAwayReason, Intent, NoticeCode, PeerState};
+use baton_protocol::frame::{
+    Decoder, Frame, GoAwayReason, Intent, LimitKind, NoticeCode, PeerState,
+};
 use baton_protocol::id::{PeerId, Stamp};
 use baton_protocol::session::{GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
@@ -22,6 +25,7 @@ pub(crate) fn session(data: &[u8]) {
         outstanding: None,
         opened: 0,
         stamp: 1,
+        told: BTreeSet::new(),
     };
     run.carry_out();
     let mut decoder = Decoder::new();
@@ -59,6 +63,8 @@ struct Run {
     outstanding: Option<u64>,
     opened: usize,
     stamp: u64,
+    /// The limits of which the client was told.
+    told: BTreeSet<LimitKind>,
 }
 
 impl Run {
@@ -78,6 +84,7 @@ impl Run {
             4 => self.session.sender(peer),
             5 => self.session.refreshed(peer),
             6 => self.session.resync(),
+            _ if what >= 64 => self.session.limited(LimitKind::ALL[usize::from(what / 8) % 8], 1),
             _ => self.session.notice(16, NoticeCode::Offline),
         }
     }
@@ -95,6 +102,9 @@ impl Run {
                         }
                         Frame::GoAwayCancel { sequence } => {
                             assert_eq!(self.outstanding.take(), Some(sequence));
+                        }
+                        Frame::Limited(limited) => {
+                            assert!(self.told.insert(limited.kind), "told twice");
                         }
                         Frame::Opened { .. } => {
                             assert_eq!(
