@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_protocol::attachment::{self, Closed, Ended};
 use baton_protocol::class::FailureClass;
-use baton_protocol::frame::{GoAwayReason, Intent, PeerState, Refused};
+use baton_protocol::frame::{GoAwayReason, Intent, LimitKind, PeerState, Refused};
 use baton_protocol::id::{PeerId, RelayId, Stamp};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -85,6 +85,13 @@ pub enum Event {
         peer: PeerId,
         /// How it is now.
         state: PeerState,
+    },
+    /// The relay drops, or refuses, what is beyond this limit. Comes once per limit and session.
+    Limited {
+        /// Which.
+        kind: LimitKind,
+        /// How much it allows: a second for datagrams and bytes, at a time for routes and watches.
+        allowed: u64,
     },
     /// Another peer is about to close: it takes no new streams, and those that are open should come to their end.
     PeerClosing {

@@ -56,7 +56,7 @@ pub mod udp;
 
 pub use baton_protocol::attachment::{Closed, Ended, Timing};
 pub use baton_protocol::class::FailureClass;
-pub use baton_protocol::frame::{GoAwayReason, Intent, PeerState, RefusalCode, Refused};
+pub use baton_protocol::frame::{GoAwayReason, Intent, LimitKind, PeerState, RefusalCode, Refused};
 pub use baton_protocol::id::{InvalidPeerId, PeerId, RelayId, Stamp};
 
 pub use crate::client::{Client, ConnectError, MAX_DATAGRAM, Route, SendError, WatchError};

@@ -2,6 +2,7 @@
 //! first.
 
 mod file;
+mod rates;
 mod reload;
 pub mod watch;
 
@@ -24,6 +25,7 @@ use crate::relay::{Config, Reload};
 use crate::seeds::MESH_PORT;
 use crate::transport::provider;
 
+pub use rates::RateFlags;
 pub use reload::Reloader;
 
 /// A relay of a Baton pool. In Kubernetes its operator sets all of this; see docs/drain-contract.md.
@@ -58,6 +60,9 @@ pub struct Flags {
     /// How many sessions it may have
     #[arg(long, env = "BATON_MAX_SESSIONS", default_value_t = 10_000, value_name = "COUNT")]
     pub max_sessions: usize,
+    /// How much may pass.
+    #[command(flatten)]
+    pub rates: RateFlags,
     /// The folder with the pool's secrets: `current`, and `next` and `previous` while they are exchanged
     #[arg(long, env = "BATON_POOL_KEYS", default_value = "/etc/baton/pool", value_name = "FOLDER")]
     pub pool_keys: PathBuf,
@@ -171,7 +176,7 @@ impl Flags {
 
     /// Reads the files, judges everything, and gives the configuration of the relay.
     pub fn config(&self) -> Result<Config, ConfigErrors> {
-        let Reload { keys, mode, certificates, private_key, max_sessions } = self.rules()?;
+        let Reload { keys, mode, certificates, private_key, max_sessions, rates } = self.rules()?;
         Ok(Config {
             name: self.name.clone(),
             pool: self.pool.clone(),
@@ -185,6 +190,7 @@ impl Flags {
             private_key,
             epoch: crate::epoch::next(&self.state),
             max_sessions,
+            rates,
         })
     }
 
@@ -192,6 +198,7 @@ impl Flags {
     pub fn rules(&self) -> Result<Reload, ConfigErrors> {
         let mut errors = Vec::new();
         self.judge(&mut errors);
+        let rates = self.rates.rates(&mut errors);
         let keys = keep(PoolKeys::read(&self.pool_keys), &mut errors);
         let mode = match self.auth_mode {
             AuthMode::Open => Some(Mode::Open),
@@ -208,7 +215,7 @@ impl Flags {
             return Err(ConfigErrors(errors));
         }
         let max_sessions = self.max_sessions;
-        Ok(Reload { keys, mode, certificates, private_key, max_sessions })
+        Ok(Reload { keys, mode, certificates, private_key, max_sessions, rates })
     }
 
     /// The files that [`rules`](Self::rules) reads, and the one that these flags come from.

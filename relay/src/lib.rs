@@ -4,6 +4,7 @@
 //! - [`drain`]: the shutdown state; the part that everything else exists for.
 //! - [`greeting`]: what strangers say first.
 //! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
+//! - [`rates`]: how much may pass.
 //! - `directory`: who is where, behind the one lock.
 //! - `session`: the life of one session; `mesh`: the links to other relays of the pool.
 //! - [`status`], `admin`, [`metrics`]: what a relay says of itself.
@@ -22,6 +23,7 @@ mod mailbox;
 mod mesh;
 pub mod metrics;
 pub mod program;
+pub mod rates;
 mod relay;
 pub mod seeds;
 mod session;

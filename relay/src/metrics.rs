@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baton_protocol::class::FailureClass;
-use baton_protocol::frame::RefusalCode;
+use baton_protocol::frame::{LimitKind, RefusalCode};
 use baton_protocol::session::Outcome;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -42,10 +42,12 @@ pub enum Dropped {
     NoStream,
     /// The stream that it came by did not end in time, or not after so many bytes as it may have.
     Unfinished,
+    /// There were too many, or too large ones, in too short a time.
+    Limited,
 }
 
 impl Dropped {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
@@ -55,6 +57,7 @@ impl Dropped {
         Self::Ended,
         Self::NoStream,
         Self::Unfinished,
+        Self::Limited,
     ];
 
     const fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Dropped {
             Self::Ended => "ended",
             Self::NoStream => "no_stream",
             Self::Unfinished => "unfinished",
+            Self::Limited => "limited",
         }
     }
 }
@@ -95,6 +99,8 @@ pub struct Metrics {
     pub(crate) bytes: [IntCounter; 4],
     detours: [IntCounter; 2],
     dropped: Vec<IntCounter>,
+    /// As in [`LimitKind::ALL`].
+    limited: Vec<IntCounter>,
     pub(crate) mesh_links: IntGauge,
 }
 
@@ -168,6 +174,7 @@ impl Metrics {
             &["direction"],
         )?;
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
+        let limited = counters("limited_total", "What was beyond a limit, by which", &["kind"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
         build_info.with_label_values(&[crate::version()]).set(1);
@@ -235,6 +242,10 @@ impl Metrics {
             dropped: Dropped::ALL
                 .iter()
                 .map(|reason| dropped.with_label_values(&[reason.name()]))
+                .collect(),
+            limited: LimitKind::ALL
+                .iter()
+                .map(|kind| limited.with_label_values(&[kind.name()]))
                 .collect(),
             mesh_links: mesh_links.with_label_values(&["up"]),
             registry,
@@ -349,6 +360,13 @@ impl Metrics {
         }
     }
 
+    /// Something was beyond a limit.
+    pub(crate) fn limited(&self, kind: LimitKind) {
+        if let Some(position) = LimitKind::ALL.iter().position(|known| *known == kind) {
+            self.limited[position].inc();
+        }
+    }
+
     /// Handovers that came here: successes, and failures by class.
     #[must_use]
     pub fn handovers_in(&self) -> (u64, Vec<(&'static str, u64)>) {
@@ -403,6 +421,7 @@ mod tests {
             r#"baton_relay_migrations_total{class="validation_timeout",kind="path",result="failed"} 0"#,
             r#"baton_relay_handovers_total{class="refused",result="failed"} 0"#,
             r#"baton_relay_dropped_total{reason="queue_full"} 0"#,
+            r#"baton_relay_limited_total{kind="pair_bytes"} 0"#,
             r#"baton_relay_sessions{state="home"} 0"#,
             r#"baton_relay_auth_failures_total{code="not_allowed"} 0"#,
             r#"baton_relay_renewals_total{result="failed"} 0"#,

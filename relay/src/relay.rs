@@ -21,6 +21,7 @@ use crate::egress::Guard;
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
+use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
 use crate::socket;
@@ -60,6 +61,8 @@ pub struct Config {
     pub epoch: u32,
     /// How many sessions it may have.
     pub max_sessions: usize,
+    /// How much may pass.
+    pub rates: Rates,
 }
 
 /// What of a [`Config`] may be other while the relay runs.
@@ -75,6 +78,8 @@ pub struct Reload {
     pub private_key: PrivateKeyDer<'static>,
     /// How many sessions it may have. If there are more, none ends for it.
     pub max_sessions: usize,
+    /// How much may pass from now on.
+    pub rates: Rates,
 }
 
 /// A relay that cannot be started.
@@ -176,6 +181,7 @@ impl Relay {
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,
             guard,
+            rates: rates::Current::new(config.rates),
         });
 
         let (flag, flag_set) = watch::channel(None);
@@ -250,6 +256,7 @@ impl Relay {
         }
         self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
         self.directory.set_max_sessions(reload.max_sessions);
+        self.shared.rates.set(reload.rates);
         Ok(())
     }
 

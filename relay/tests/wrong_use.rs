@@ -73,6 +73,7 @@ fn flags_and_variables_that_make_no_sense() {
         (&["--auth-mode=none"], &["'none'", "token, allowlist, open"]),
         (&["--max-sessions=lots"], &["'lots'", "--max-sessions <COUNT>"]),
         (&["--max-sessions=-1"], &["'-1'", "--max-sessions <COUNT>"]),
+        (&["--limit-session-bytes=1e6"], &["'1e6'", "--limit-session-bytes <BYTES>"]),
         (&["--linger-seconds=10s"], &["'10s'", "--linger-seconds <SECONDS>"]),
         (&["--termination-grace-seconds=1.5"], &["'1.5'", "<SECONDS>"]),
     ];
@@ -93,6 +94,7 @@ fn flags_and_variables_that_make_no_sense() {
         (&["--pool=a/b/c"], &["--pool", "'a/b/c'", "<namespace>/<pool>"]),
         (&["--name="], &["--name", "the pod's UID"]),
         (&["--max-sessions=0"], &["--max-sessions", "1 or more"]),
+        (&["--limit-session-bytes=1349"], &["--limit-session-bytes", "1350 or more, or 0"]),
         (
             &["--listen=127.0.0.1:4443", "--mesh-listen=[::]:4443"],
             &["--mesh-listen [::]:4443", port],

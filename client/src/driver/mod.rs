@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, Renewed, Welcome};
+use baton_protocol::frame::{Frame, Limited, Renewed, Welcome};
 use baton_protocol::id::{Instance, PeerId};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -317,6 +317,9 @@ impl Driver {
                 self.attachment.handle_frame(slot, frame, now);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
+            Frame::Limited(Limited { kind, allowed }) if in_use => {
+                self.shared.tell(events::Event::Limited { kind, allowed });
+            }
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),
             Frame::Renewed(renewed) if in_use => self.renewed(slot, renewed, now),
             frame => self.attachment.handle_frame(slot, frame, now),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use baton_client::{Client, Ended, Event, Events, PeerState};
+use baton_client::{Client, Ended, Event, Events, LimitKind, PeerState};
 use baton_relay::drain::Reason;
+use baton_relay::rates::{Rate, Rates, Throughput};
 
 use crate::fleet::{Fleet, flag};
 use crate::udp::Way;
@@ -94,5 +95,25 @@ async fn a_listener_that_never_listens_holds_up_nobody() {
     client.close().await;
     drop(client);
     listening.await.unwrap();
+    fleet.stop().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_its_relay_met_is_told_to_the_clients_owner() {
+    let session = Throughput { datagrams: None, bytes: Rate::new(20_000) };
+    let fleet = Fleet::start_with(1, Rates { session, ..Rates::default() }).await;
+    let (a, b) = (fleet.client(1, &[0]).await, fleet.client(2, &[0]).await);
+    let mut events = a.events();
+    let mut route = a.route(b.peer()).unwrap();
+    route.opened().await;
+    for _ in 0..50 {
+        route.send(&[7; 1000]).unwrap();
+    }
+    let limited = Event::Limited { kind: LimitKind::SessionBytes, allowed: 20_000 };
+    assert_eq!(next(&mut events, |_| true).await, limited);
+    a.ping(b.peer()).await.unwrap();
+    for client in [a, b] {
+        client.close().await;
+    }
     fleet.stop().await;
 }

@@ -8,6 +8,7 @@ use baton_client::{Client, ClientConfig, Identity, Profile};
 use baton_relay::auth::{Mode, TokenKeys};
 use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
+use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -24,11 +25,17 @@ pub(crate) struct Fleet {
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
     pub(crate) relays: Vec<Relay>,
+    rates: Rates,
 }
 
 impl Fleet {
     /// So many relays that are linked to each other.
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, Rates::default()).await
+    }
+
+    /// Relays that let no more pass than this.
+    pub(crate) async fn start_with(count: usize, rates: Rates) -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(vec![]).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,6 +48,7 @@ impl Fleet {
             certificate: leaf.der().clone(),
             key: key.serialize_der(),
             relays: Vec::new(),
+            rates,
         };
         for number in 0..count {
             fleet.join(&format!("relay {number}")).await;
@@ -64,6 +72,7 @@ impl Fleet {
             private_key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())),
             epoch: 1,
             max_sessions: 1000,
+            rates: self.rates,
         });
         let relay = relay.unwrap();
         relay.set_seeds(Seeds { addresses: self.relays.iter().map(Relay::mesh_address).collect() });

@@ -109,6 +109,7 @@ impl Flags {
     fn with_changes_of(&self, new: &Self) -> Self {
         let changed = Self {
             max_sessions: new.max_sessions,
+            rates: new.rates,
             pool_keys: new.pool_keys.clone(),
             auth_keys: new.auth_keys.clone(),
             allowlist: new.allowlist.clone(),
@@ -117,7 +118,7 @@ impl Flags {
         };
         if changed != *new {
             warn!(
-                "the configuration file changes more than --max-sessions and the places of keys, lists and certificates: the rest holds from the next start on"
+                "the configuration file changes more than --max-sessions, the rates and the places of keys, lists and certificates: the rest holds from the next start on"
             );
         }
         changed

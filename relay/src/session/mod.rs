@@ -8,6 +8,7 @@
 //! machine), its writer, and a reader and a writer of datagrams.
 
 pub(crate) mod handle;
+mod ingress;
 mod join;
 mod outbox;
 mod path;
@@ -30,6 +31,7 @@ use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
 use crate::egress::Guard;
 use crate::metrics::Metrics;
+use crate::rates;
 use crate::transport::HANDSHAKE_TIMEOUT;
 
 /// What all sessions of a relay share.
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) epoch: u32,
     pub(crate) max_payload: usize,
     pub(crate) guard: Guard,
+    pub(crate) rates: rates::Current,
 }
 
 /// Serves what comes in, from its first packet to its end.

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use baton_protocol::datagram::{self, Datagram};
+use baton_protocol::frame::Limited;
 use bytes::Bytes;
 
 use super::handle::Handle;
+use super::ingress::Ingress;
 use crate::directory::{Destination, Target};
 use crate::metrics::{Direction, Dropped, Metrics};
 
@@ -73,6 +76,8 @@ pub(super) enum Seen {
     },
     /// The client's address is another one.
     Elsewhere,
+    /// The client met a limit.
+    Limited(Limited),
 }
 
 /// Takes what came by a stream, because it did not fit the client's path as a datagram. Only payload does: whoever asks about a
@@ -99,9 +104,16 @@ pub(super) fn take_detour(
 pub(super) fn take(
     handle: &Handle,
     routes: &Routes,
+    ingress: &mut Ingress,
     datagram: &Bytes,
+    now: Instant,
     metrics: &Metrics,
 ) -> Option<Seen> {
+    if let Err(limited) = ingress.take(datagram.len(), now) {
+        metrics.limited(limited.kind);
+        metrics.dropped(Dropped::Limited, 1);
+        return ingress.is_news(limited).then_some(Seen::Limited(limited));
+    }
     // Nearly all are on a route, and their payload is copied once, to where it goes.
     if let Some((alias, payload)) = datagram::on_route(datagram) {
         let offline = routes.forward(handle, alias, payload, metrics);

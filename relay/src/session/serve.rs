@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::Shared;
 use super::handle::Handle;
+use super::ingress::Ingress;
 use super::join::Joined;
 use super::outbox::Outbox;
 use super::routes::{Routes, Seen, take, take_detour};
@@ -156,19 +157,25 @@ async fn read_datagrams(
 ) {
     let mut address = handle.connection.remote_address();
     let mut look_at = Instant::now();
+    let mut ingress = Ingress::new(shared.rates.get(), look_at);
     while let Ok(datagram) = handle.connection.read_datagram().await {
         let now = Instant::now();
         if look_at <= now {
             look_at = now + TICK;
+            ingress.set(shared.rates.get(), now);
             let before = std::mem::replace(&mut address, handle.connection.remote_address());
             if before != address {
                 // What finds no room is noticed a little later.
                 let _ = seen.put(Seen::Elsewhere);
             }
         }
-        if let Some(what) = take(&handle, &routes, &datagram, &shared.metrics) {
-            // What finds no room is said again by the next datagram.
-            let _ = seen.put(what);
+        let what = take(&handle, &routes, &mut ingress, &datagram, now, &shared.metrics);
+        // What finds no room is said again by the next datagram.
+        if let Some(what) = what
+            && seen.put(what)
+            && let Seen::Limited(limited) = what
+        {
+            ingress.told(limited);
         }
     }
 }

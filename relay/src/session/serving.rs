@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
-use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Hello, Intent, NoticeCode, Renewed, Token};
+use baton_protocol::frame::{
+    CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
+};
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
 use quinn::ConnectionError;
@@ -263,6 +265,7 @@ impl<'a> Serving<'a> {
                 self.count_migration(ended);
             }
             Seen::Elsewhere => self.tick(now),
+            Seen::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
         }
     }
 

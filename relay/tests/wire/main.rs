@@ -6,6 +6,7 @@ mod detour;
 mod drain;
 mod handover;
 mod join;
+mod limits;
 mod mesh;
 mod migration;
 mod peer;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use baton_relay::auth::{Mode, TokenKeys};
 use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
+use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay, Reload};
 use bytes::Bytes;
@@ -24,8 +25,9 @@ pub(crate) const SERVER_NAME: &str = "edge.tests.baton.internal";
 
 /// A change of the relay's rules, and of nothing else.
 pub(crate) fn rules(mode: Mode) -> Reload {
-    let Config { keys, mode, certificates, private_key, max_sessions, .. } = config("", mode, 1000);
-    Reload { keys, mode, certificates, private_key, max_sessions }
+    let Config { keys, mode, certificates, private_key, max_sessions, rates, .. } =
+        config("", mode, 1000);
+    Reload { keys, mode, certificates, private_key, max_sessions, rates }
 }
 
 /// The pool's certificate and its key, as they were made.
@@ -70,12 +72,21 @@ pub(crate) fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
         private_key,
         epoch: 1,
         max_sessions,
+        rates: Rates::default(),
     }
 }
 
 /// One relay that lets anyone in and is ready.
 pub(crate) async fn one() -> Relay {
     let relay = start("a", Mode::Open);
+    relay.set_seeds(Seeds::default());
+    relay.ready().await;
+    relay
+}
+
+/// One relay that lets anyone in, is ready, and has these limits.
+pub(crate) async fn with(rates: Rates) -> Relay {
+    let relay = Relay::start(Config { rates, ..config("a", Mode::Open, 1000) }).unwrap();
     relay.set_seeds(Seeds::default());
     relay.ready().await;
     relay

@@ -9,6 +9,7 @@ use baton_client::{ClientConfig, Identity, Profile};
 use baton_relay::auth::Mode;
 use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
+use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
 use baton_relay::status::Status;
 use baton_relay::{Config, Relay};
@@ -130,6 +131,7 @@ impl Fleet {
             private_key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone())),
             epoch: 0,
             max_sessions: 10_000,
+            rates: Rates::default(),
         })
         .expect("a relay");
         let addresses = self.relays.iter().map(Relay::mesh_address).collect();
