@@ -3,28 +3,30 @@
 //! quinn writes DATAGRAM frames before STREAM frames in every packet, whatever the stream's priority, so a flood of datagrams
 //! can keep the control stream waiting for seconds. Hence datagrams wait here, not in quinn: it gets at most
 //! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing while control bytes wait to be sent ([`Hold`]).
-//! While nothing waits and quinn has room, a datagram does not pass the queue at all.
+//! While nothing waits and quinn has room, a datagram does not pass the queue at all. Those that wait have their turns by sender:
+//! see [`fair`].
 
-use std::collections::VecDeque;
+mod fair;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::detour::LONGEST;
+use baton_protocol::frame::{LimitKind, Limited};
 use baton_protocol::hold::{self, Hold, Wire};
+use baton_protocol::id::PeerId;
 use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
 use crate::detour::Detours;
+use self::fair::FairQueue;
 use crate::metrics::{Direction, Dropped, Metrics};
+use crate::rates::{Meter, Throughput};
 
-/// Bytes that a queue may hold. More only adds delay.
-const LIMIT: usize = 256 * 1024;
-
-/// Datagrams that a queue may hold: tiny ones are dear too.
-const LIMIT_COUNT: usize = 1024;
+const RECEIVER: [LimitKind; 2] = [LimitKind::ReceiverDatagrams, LimitKind::ReceiverBytes];
 
 /// Whether control bytes are guarded against datagrams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,9 +49,11 @@ pub(crate) struct Egress {
 
 #[derive(Debug, Default)]
 struct Queue {
-    datagrams: VecDeque<Queued>,
-    bytes: usize,
+    /// By sender; `None` is the relay itself.
+    datagrams: FairQueue<Option<PeerId>, Queued>,
     hold: Hold,
+    limit: Throughput,
+    meter: Meter,
     /// One was taken out, and is not handed over yet.
     busy: bool,
     /// Nobody hands anything over any more.
@@ -92,17 +96,33 @@ impl Egress {
         self.takes_streams.store(true, Ordering::Relaxed);
     }
 
-    /// Sends a datagram with so much payload of a peer: at once if it can, because another task to wake is dear, or by the
-    /// queue. What is dropped is counted.
+    /// From now on no more than this is taken of what peers send.
+    pub(crate) fn set_limit(&self, limit: Throughput, now: Instant) {
+        let mut queue = self.lock();
+        if queue.limit != limit {
+            queue.limit = limit;
+            queue.meter.set(limit, now);
+        }
+    }
+
+    /// Sends a datagram with so much payload of this peer: at once if it can, because another task to wake is dear, or by the
+    /// queue. What is dropped for want of room is counted; what is beyond the limit is the caller's to count.
     pub(crate) fn send(
         &self,
         connection: &Connection,
+        sender: PeerId,
         datagram: Bytes,
         payload: usize,
         way: Direction,
         metrics: &Metrics,
-    ) {
+    ) -> Result<(), Limited> {
         let mut queue = self.lock();
+        // Mostly there is none, and the time need not be asked for.
+        if !queue.meter.is_off()
+            && let Err(quantity) = queue.meter.take(payload, Instant::now())
+        {
+            return Err(queue.limit.met(quantity, RECEIVER));
+        }
         if queue.is_open()
             && connection.datagram_send_buffer_space() >= datagram.len()
             && queue.fits(connection, datagram.len())
@@ -118,24 +138,24 @@ impl Egress {
             }
         } else {
             drop(queue);
-            metrics.dropped(Dropped::QueueFull, self.push(datagram, Some(payload)));
+            metrics.dropped(Dropped::QueueFull, self.push(Some(sender), datagram, Some(payload)));
         }
+        Ok(())
     }
 
-    /// Queues a datagram with so much payload of a peer. When there is no room the oldest ones are dropped; gives how many.
-    pub(crate) fn push(&self, datagram: Bytes, payload: Option<usize>) -> usize {
+    /// Queues a datagram of the relay's own. Gives how many were dropped for it.
+    pub(crate) fn push_own(&self, datagram: Bytes) -> usize {
+        self.push(None, datagram, None)
+    }
+
+    /// Queues a datagram with so much payload of a peer. When there is no room others are dropped; gives how many.
+    fn push(&self, sender: Option<PeerId>, datagram: Bytes, payload: Option<usize>) -> usize {
         let mut queue = self.lock();
         if queue.closed {
             return 1;
         }
-        queue.bytes += datagram.len();
-        queue.datagrams.push_back(Queued { datagram, payload });
-        let mut dropped = 0;
-        while queue.bytes > LIMIT || queue.datagrams.len() > LIMIT_COUNT {
-            let oldest = queue.datagrams.pop_front().map_or(0, |oldest| oldest.datagram.len());
-            queue.bytes -= oldest;
-            dropped += 1;
-        }
+        let length = datagram.len();
+        let dropped = queue.datagrams.push(sender, length, Queued { datagram, payload });
         drop(queue);
         self.filled.notify_one();
         dropped
@@ -145,7 +165,6 @@ impl Egress {
     pub(crate) fn close(&self) -> usize {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.bytes = 0;
         std::mem::take(&mut queue.datagrams).len()
     }
 
@@ -205,11 +224,9 @@ impl Egress {
     /// Takes the first one out. The one before it has been handed over.
     fn pop(&self) -> Option<Queued> {
         let mut queue = self.lock();
-        let queued = queue.datagrams.pop_front();
+        let queued = queue.datagrams.pop();
         queue.busy = queued.is_some();
-        let queued = queued?;
-        queue.bytes -= queued.datagram.len();
-        Some(queued)
+        queued
     }
 
     /// Nothing panics while it holds this lock; and a queue is whole after every statement.
@@ -236,21 +253,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_datagrams_are_dropped_by_bytes_and_by_count() {
+    fn a_fast_sender_does_not_keep_a_slow_one_out() {
         let egress = Egress::default();
-        let large = Bytes::from(vec![0; 64 * 1024]);
-        let dropped: usize = (0..6).map(|_| egress.push(large.clone(), None)).sum();
-        assert_eq!(dropped, 2);
-        let egress = Egress::default();
-        let dropped: usize = (0..LIMIT_COUNT as u32 + 3)
-            .map(|n| egress.push(Bytes::copy_from_slice(&n.to_be_bytes()), None))
-            .sum();
-        assert_eq!(dropped, 3);
-        assert_eq!(
-            egress.pop().unwrap().datagram,
-            3_u32.to_be_bytes().as_slice(),
-            "those that came first are gone"
-        );
+        let [fast, slow] = [1, 2].map(|number| Some(PeerId::from_bytes([number; 32])));
+        let own = |byte: u8| Bytes::from(vec![byte; 1200]);
+        let push = |sender, byte| egress.push(sender, own(byte), Some(1200));
+        assert!((0..5000).map(|_| push(fast, 1)).sum::<usize>() > 4000);
+        push(slow, 2);
+        (0..1000).for_each(|_| assert_eq!(push(fast, 1), 1));
+        let first = [egress.pop(), egress.pop()].map(|queued| queued.unwrap().datagram[0]);
+        assert_eq!(first, [1, 2]);
     }
 
     #[test]
@@ -258,7 +270,7 @@ mod tests {
         let egress = Egress::default();
         let is_open = || egress.lock().is_open();
         assert!(is_open());
-        egress.push(Bytes::from_static(b"abc"), Some(3));
+        egress.push_own(Bytes::from_static(b"abc"));
         assert!(!is_open(), "one waits");
         assert!(egress.pop().is_some());
         assert!(!is_open(), "it is being handed over");
@@ -275,21 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_empty_counts_no_bytes() {
-        let egress = Egress::default();
-        egress.push(Bytes::from_static(b"abc"), Some(3));
-        egress.pop();
-        assert_eq!(egress.lock().bytes, 0);
-    }
-
-    #[test]
     fn what_is_left_at_the_end_is_counted_and_nothing_is_taken_any_more() {
         let egress = Egress::default();
         for _ in 0..3 {
-            egress.push(Bytes::from_static(b"abc"), Some(3));
+            egress.push_own(Bytes::from_static(b"abc"));
         }
         assert_eq!(egress.close(), 3);
-        assert_eq!(egress.push(Bytes::from_static(b"abc"), Some(3)), 1);
+        assert_eq!(egress.push_own(Bytes::from_static(b"abc")), 1);
         assert!(egress.pop().is_none());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`Relay`]: a running relay. [`Config`] is what it needs.
 //! - [`drain`]: the shutdown state; the part that everything else exists for.
-//! - [`greeting`]: what strangers say first.
+//! - `door`: who may begin. [`greeting`]: what strangers say first.
 //! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
 //! - [`rates`]: how much may pass.
 //! - `directory`: who is where, behind the one lock.
@@ -14,6 +14,7 @@ pub mod auth;
 pub mod config;
 mod detour;
 mod directory;
+mod door;
 pub mod drain;
 mod egress;
 mod epoch;

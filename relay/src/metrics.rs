@@ -11,15 +11,23 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::door;
+
 /// Label value of attempts that succeeded.
 const NO_CLASS: &str = "none";
+
+/// The limit of a peer that attaches again and again.
+pub(crate) const ATTACHMENTS: &str = "attachments_per_peer";
 
 /// Kinds of path migration.
 pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
 
 /// Results of a handshake.
-const HANDSHAKE_RESULTS: [&str; 6] =
-    ["ok", "refused", "turned_away", "timeout", "failed", "violation"];
+const HANDSHAKE_RESULTS: [&str; 7] =
+    ["ok", "refused", "retry", "turned_away", "timeout", "failed", "violation"];
+
+/// Limits of attaching, beside those of sessions.
+const ATTACH_LIMITS: [&str; 3] = [door::HANDSHAKES, door::PER_PREFIX, ATTACHMENTS];
 
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +107,8 @@ pub struct Metrics {
     pub(crate) bytes: [IntCounter; 4],
     detours: [IntCounter; 2],
     dropped: Vec<IntCounter>,
-    /// As in [`LimitKind::ALL`].
+    limits: IntCounterVec,
+    /// Of them, those of sessions, as in [`LimitKind::ALL`].
     limited: Vec<IntCounter>,
     pub(crate) mesh_links: IntGauge,
 }
@@ -174,7 +183,7 @@ impl Metrics {
             &["direction"],
         )?;
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
-        let limited = counters("limited_total", "What was beyond a limit, by which", &["kind"])?;
+        let limits = counters("limited_total", "What was beyond a limit, by which", &["kind"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
         build_info.with_label_values(&[crate::version()]).set(1);
@@ -245,8 +254,9 @@ impl Metrics {
                 .collect(),
             limited: LimitKind::ALL
                 .iter()
-                .map(|kind| limited.with_label_values(&[kind.name()]))
+                .map(|kind| limits.with_label_values(&[kind.name()]))
                 .collect(),
+            limits,
             mesh_links: mesh_links.with_label_values(&["up"]),
             registry,
         };
@@ -260,6 +270,9 @@ impl Metrics {
         }
         for result in HANDSHAKE_RESULTS {
             self.handshakes.with_label_values(&[result]).reset();
+        }
+        for limit in ATTACH_LIMITS {
+            self.limits.with_label_values(&[limit]).reset();
         }
         for code in RefusalCode::ALL {
             self.auth_failures.with_label_values(&[code.name()]).reset();
@@ -360,8 +373,21 @@ impl Metrics {
         }
     }
 
-    /// Something was beyond a limit.
+    /// Somebody wanted a session, beyond one of the limits of attaching.
+    pub(crate) fn attach_limited(&self, limit: &'static str) {
+        debug_assert!(ATTACH_LIMITS.contains(&limit));
+        self.limits.with_label_values(&[limit]).inc();
+    }
+
+    /// A first packet was beyond this limit.
+    pub(crate) fn turned_away(&self, limit: &'static str) {
+        self.handshake("turned_away");
+        self.attach_limited(limit);
+    }
+
+    /// A datagram was beyond a limit, and dropped.
     pub(crate) fn limited(&self, kind: LimitKind) {
+        self.dropped(Dropped::Limited, 1);
         if let Some(position) = LimitKind::ALL.iter().position(|known| *known == kind) {
             self.limited[position].inc();
         }
@@ -422,6 +448,7 @@ mod tests {
             r#"baton_relay_handovers_total{class="refused",result="failed"} 0"#,
             r#"baton_relay_dropped_total{reason="queue_full"} 0"#,
             r#"baton_relay_limited_total{kind="pair_bytes"} 0"#,
+            r#"baton_relay_limited_total{kind="handshakes_per_prefix"} 0"#,
             r#"baton_relay_sessions{state="home"} 0"#,
             r#"baton_relay_auth_failures_total{code="not_allowed"} 0"#,
             r#"baton_relay_renewals_total{result="failed"} 0"#,

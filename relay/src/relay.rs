@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram::MAX_PAYLOAD;
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::admin::{Admin, AdminError};
 use crate::auth::{Gate, Mode};
 use crate::directory::Directory;
+use crate::door::{Door, Knock, MAX_JOINING, Verdict};
 use crate::drain::{Flag, driver};
 use crate::egress::Guard;
 use crate::keys::PoolKeys;
@@ -27,9 +28,6 @@ use crate::session;
 use crate::socket;
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
-
-/// Connections whose handshake or HELLO is under way at a time. More are turned away.
-const MAX_HANDSHAKES: usize = 1024;
 
 /// How long connections may take to be closed when the relay stops.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -387,13 +385,14 @@ async fn accept(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut sessions = JoinSet::new();
+    let mut door = Door::new(shared.rates.get(), Instant::now());
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = sessions.join_next() => {}
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                take_in(&shared, &mut sessions, incoming);
+                take_in(&shared, &mut door, &mut sessions, incoming);
             }
         }
     }
@@ -401,17 +400,33 @@ async fn accept(
 }
 
 /// A first packet: serves it, or turns it away.
-fn take_in(shared: &Arc<session::Shared>, sessions: &mut JoinSet<()>, incoming: Incoming) {
-    let directory = &shared.directory;
-    // Whoever cannot show that its address is its own costs it one more round trip when there is little room, and us nothing.
-    if !incoming.remote_address_validated()
-        && incoming.may_retry()
-        && directory.joining() >= MAX_HANDSHAKES / 4
-    {
-        let _ = incoming.retry();
-        return;
+fn take_in(
+    shared: &Arc<session::Shared>,
+    door: &mut Door,
+    sessions: &mut JoinSet<()>,
+    incoming: Incoming,
+) {
+    let (directory, now) = (&shared.directory, Instant::now());
+    door.set(shared.rates.get(), now);
+    let knock = Knock {
+        from: incoming.remote_address().ip(),
+        is_proven: incoming.remote_address_validated(),
+        may_prove: incoming.may_retry(),
+        joining: directory.joining(),
+    };
+    match door.knock(knock, now) {
+        Verdict::Begin => {}
+        Verdict::Prove => {
+            shared.metrics.handshake("retry");
+            let _ = incoming.retry();
+            return;
+        }
+        Verdict::Away(limit) => {
+            shared.metrics.turned_away(limit);
+            return incoming.refuse();
+        }
     }
-    match directory.begin_joining(MAX_HANDSHAKES) {
+    match directory.begin_joining(MAX_JOINING) {
         Some(joining) => {
             sessions.spawn(session::run(shared.clone(), incoming, joining));
         }
@@ -430,7 +445,7 @@ async fn keep_time(directory: Arc<Directory>, mut stopped: watch::Receiver<bool>
         // First of all: changes that never end must not keep it waiting.
         directory.handle_timeout();
         let due = directory.poll_timeout();
-        let wait = due.map(|due| due.saturating_duration_since(std::time::Instant::now()));
+        let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
             () = changed => {}

@@ -3,11 +3,39 @@
 use baton_protocol::packet::MAX_MTU;
 use clap::Args;
 
-use crate::rates::{Rate, Rates, SESSION_BYTES, SESSION_DATAGRAMS, Throughput};
+use crate::rates::{
+    ATTACHMENTS_PER_PEER, HANDSHAKES, Rate, Rates, SESSION_BYTES, SESSION_DATAGRAMS, Throughput,
+};
 
 /// How much may pass in a second. 0 stands for any number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Args)]
 pub struct RateFlags {
+    /// How many handshakes it begins in a second; 0 is any number. Above half of it clients must show first that their
+    /// address is their own
+    #[arg(
+        long,
+        env = "BATON_LIMIT_HANDSHAKES",
+        default_value_t = HANDSHAKES,
+        value_name = "COUNT"
+    )]
+    pub limit_handshakes: u64,
+    /// How many of them from one IPv4 address, or one /64 of IPv6; 0 is any number. Not where addresses are translated
+    /// before they reach the relay, as a Service does: all clients would share one
+    #[arg(
+        long,
+        env = "BATON_LIMIT_HANDSHAKES_PER_PREFIX",
+        default_value_t = 0,
+        value_name = "COUNT"
+    )]
+    pub limit_handshakes_per_prefix: u64,
+    /// How often one peer may attach in a second; 0 is any number
+    #[arg(
+        long,
+        env = "BATON_LIMIT_ATTACHMENTS_PER_PEER",
+        default_value_t = ATTACHMENTS_PER_PEER,
+        value_name = "COUNT"
+    )]
+    pub limit_attachments_per_peer: u64,
     /// How many datagrams a session may send in a second; 0 is any number
     #[arg(
         long,
@@ -24,22 +52,133 @@ pub struct RateFlags {
         value_name = "BYTES"
     )]
     pub limit_session_bytes: u64,
+    /// How many of its datagrams to one peer; 0 is any number
+    #[arg(long, env = "BATON_LIMIT_PAIR_DATAGRAMS", default_value_t = 0, value_name = "COUNT")]
+    pub limit_pair_datagrams: u64,
+    /// How many of its bytes to one peer; 0 is any number
+    #[arg(long, env = "BATON_LIMIT_PAIR_BYTES", default_value_t = 0, value_name = "BYTES")]
+    pub limit_pair_bytes: u64,
+    /// How many datagrams may come for a session in a second, from all; 0 is any number
+    #[arg(long, env = "BATON_LIMIT_RECEIVER_DATAGRAMS", default_value_t = 0, value_name = "COUNT")]
+    pub limit_receiver_datagrams: u64,
+    /// How many bytes may come for a session in a second, from all; 0 is any number
+    #[arg(long, env = "BATON_LIMIT_RECEIVER_BYTES", default_value_t = 0, value_name = "BYTES")]
+    pub limit_receiver_bytes: u64,
 }
 
 impl RateFlags {
     /// What they say, judged.
     pub(super) fn rates(&self, errors: &mut Vec<String>) -> Rates {
         let least = u64::from(MAX_MTU);
-        if (1..least).contains(&self.limit_session_bytes) {
-            errors.push(format!(
-                "--limit-session-bytes is {}, and a large datagram could never pass: give {least} or more, or 0 for any number",
-                self.limit_session_bytes
-            ));
+        for (name, bytes) in [
+            ("session", self.limit_session_bytes),
+            ("pair", self.limit_pair_bytes),
+            ("receiver", self.limit_receiver_bytes),
+        ] {
+            if (1..least).contains(&bytes) {
+                errors.push(format!(
+                    "--limit-{name}-bytes is {bytes}, and a large datagram could never pass: give {least} or more, or 0 for \
+                     any number"
+                ));
+            }
         }
-        let session = Throughput {
-            datagrams: Rate::new(self.limit_session_datagrams),
-            bytes: Rate::new(self.limit_session_bytes),
+        for ((part, of_part), (whole, of_whole)) in [
+            (
+                ("handshakes-per-prefix", self.limit_handshakes_per_prefix),
+                ("handshakes", self.limit_handshakes),
+            ),
+            (
+                ("pair-datagrams", self.limit_pair_datagrams),
+                ("session-datagrams", self.limit_session_datagrams),
+            ),
+            (("pair-bytes", self.limit_pair_bytes), ("session-bytes", self.limit_session_bytes)),
+        ] {
+            if of_whole != 0 && of_part > of_whole {
+                errors.push(format!(
+                    "--limit-{part} is {of_part}, and nobody could meet it: --limit-{whole} is {of_whole}. Give less, or 0 for \
+                     any number"
+                ));
+            }
+        }
+        let limit = |datagrams, bytes| Throughput {
+            datagrams: Rate::new(datagrams),
+            bytes: Rate::new(bytes),
         };
-        Rates { session }
+        Rates {
+            handshakes: Rate::new(self.limit_handshakes),
+            handshakes_per_prefix: Rate::new(self.limit_handshakes_per_prefix),
+            attachments_per_peer: Rate::new(self.limit_attachments_per_peer),
+            session: limit(self.limit_session_datagrams, self.limit_session_bytes),
+            pair: limit(self.limit_pair_datagrams, self.limit_pair_bytes),
+            receiver: limit(self.limit_receiver_datagrams, self.limit_receiver_bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        rates: RateFlags,
+    }
+
+    fn judged(line: &[&str]) -> (Rates, Vec<String>) {
+        let flags = Line::parse_from([&["relay"], line].concat()).rates;
+        let mut errors = Vec::new();
+        (flags.rates(&mut errors), errors)
+    }
+
+    #[test]
+    fn without_a_flag_the_defaults_hold_and_nothing_is_wrong_with_them() {
+        assert_eq!(judged(&[]), (Rates::default(), vec![]));
+    }
+
+    #[test]
+    fn each_flag_says_one_thing() {
+        let line = [
+            "--limit-handshakes=0",
+            "--limit-handshakes-per-prefix=3",
+            "--limit-attachments-per-peer=4",
+            "--limit-session-datagrams=0",
+            "--limit-session-bytes=5000",
+            "--limit-pair-datagrams=6",
+            "--limit-pair-bytes=4000",
+            "--limit-receiver-datagrams=8",
+            "--limit-receiver-bytes=1350",
+        ];
+        let limit = |datagrams, bytes| Throughput {
+            datagrams: Rate::new(datagrams),
+            bytes: Rate::new(bytes),
+        };
+        let rates = Rates {
+            handshakes: None,
+            handshakes_per_prefix: Rate::new(3),
+            attachments_per_peer: Rate::new(4),
+            session: limit(0, 5000),
+            pair: limit(6, 4000),
+            receiver: limit(8, 1350),
+        };
+        assert_eq!(judged(&line), (rates, vec![]));
+    }
+
+    #[test]
+    fn all_that_makes_no_sense_is_named_at_once() {
+        let line = [
+            "--limit-handshakes-per-prefix=3001",
+            "--limit-pair-datagrams=500001",
+            "--limit-pair-bytes=1349",
+            "--limit-session-bytes=1000",
+            "--limit-receiver-bytes=1",
+        ];
+        let errors = judged(&line).1;
+        assert_eq!(errors.len(), 6, "{errors:?}");
+        for part in line.map(|flag| flag.replace('=', " is ")) {
+            assert!(errors.iter().any(|error| error.starts_with(&part)), "{part} in {errors:?}");
+        }
     }
 }

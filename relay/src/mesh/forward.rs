@@ -86,7 +86,8 @@ impl Sibling {
     ) {
         let datagram = encode(destination, sender, stamp, hops, payload);
         let way = Direction::MeshOut;
-        self.egress.send(&self.connection, datagram, payload.len(), way, metrics);
+        // A link has no limit of its own.
+        let _ = self.egress.send(&self.connection, sender, datagram, payload.len(), way, metrics);
     }
 }
 

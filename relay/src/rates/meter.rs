@@ -36,6 +36,17 @@ impl Meter {
         set(&mut self.bytes, limit.bytes);
     }
 
+    /// Whether it limits nothing.
+    pub(crate) const fn is_off(&self) -> bool {
+        self.datagrams.is_none() && self.bytes.is_none()
+    }
+
+    /// Whether it is as good as a new one.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        let is_full = |bucket: &mut Bucket| bucket.is_full(now);
+        self.datagrams.as_mut().is_none_or(is_full) && self.bytes.as_mut().is_none_or(is_full)
+    }
+
     /// Whether a datagram of so many bytes may pass. One that may not takes nothing from those that follow.
     pub(crate) fn take(&mut self, bytes: usize, now: Instant) -> Result<(), Quantity> {
         let bytes = bytes as u64;

@@ -1,13 +1,13 @@
 //! A session as others see it: what they may tell it, and how they give it datagrams.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
-use baton_protocol::frame::{Intent, PeerState};
+use baton_protocol::frame::{Intent, LimitKind, Limited, PeerState};
 use baton_protocol::id::{Instance, PeerId, SessionId, Stamp};
 use baton_protocol::session::{End, Limits};
 use quinn::Connection;
@@ -30,6 +30,8 @@ pub(crate) enum Note {
     Sender(PeerId),
     /// A peer that it has a route to attached anew.
     Refreshed(PeerId),
+    /// More came for it than may.
+    Limited(Limited),
 }
 
 /// What the drain wants of a session. Only the latest counts.
@@ -68,6 +70,8 @@ pub(crate) struct Handle {
     /// For its own task.
     pub(super) notes: Mailbox<Note>,
     missed: AtomicBool,
+    /// The limits of a receiver that it hears of, one bit for each.
+    told: AtomicU32,
     command: watch::Sender<Command>,
     closed: OnceLock<End>,
     senders: Mutex<HashMap<PeerId, Option<u64>>>,
@@ -107,6 +111,7 @@ impl Handle {
             moved: AtomicBool::new(false),
             notes: Mailbox::new(MAX_NOTES),
             missed: AtomicBool::new(false),
+            told: AtomicU32::new(0),
             command,
             closed: OnceLock::new(),
             senders: Mutex::default(),
@@ -163,6 +168,10 @@ impl Handle {
         match note {
             // It is announced with its next datagram.
             Note::Sender(peer) => drop(self.senders().remove(&peer)),
+            // It is told with the next one that is dropped.
+            Note::Limited(limited) => {
+                self.set_told(limited.kind, false);
+            }
             Note::Presence(..) | Note::Refreshed(_) => self.missed.store(true, Ordering::Release),
         }
     }
@@ -195,7 +204,25 @@ impl Handle {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
         };
-        self.egress.send(&self.connection, datagram, payload.len(), Direction::Out, metrics);
+        let (connection, way) = (&self.connection, Direction::Out);
+        let sent = self.egress.send(connection, sender, datagram, payload.len(), way, metrics);
+        if let Err(limited) = sent {
+            metrics.limited(limited.kind);
+            if !self.set_told(limited.kind, true) {
+                self.note(Note::Limited(limited));
+            }
+        }
+    }
+
+    /// Says whether its client hears of this limit. Gives whether it did before.
+    fn set_told(&self, kind: LimitKind, told: bool) -> bool {
+        let bit = 1 << kind.number();
+        let before = if told {
+            self.told.fetch_or(bit, Ordering::AcqRel)
+        } else {
+            self.told.fetch_and(!bit, Ordering::AcqRel)
+        };
+        before & bit != 0
     }
 
     /// The client knows this sender by this alias.

@@ -18,12 +18,16 @@ use super::{Shared, close};
 use crate::auth::Admission;
 use crate::directory::unix_ms;
 use crate::greeting::{Greeting, GreetingError};
+use crate::metrics::ATTACHMENTS;
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
 
 /// How long a refused client has to read why.
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+
+/// How long a peer that attaches too often is asked to wait. Once a second is always allowed.
+const TOO_OFTEN_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a full relay asks clients to wait.
 const FULL_RETRY: Duration = Duration::from_secs(1);
@@ -113,6 +117,10 @@ pub(super) async fn join(
         Ok(admission) => admission,
         Err(refused) => return Err(refuse(send, refused, hello.intent).await),
     };
+    if !shared.rates.may_attach(hello.peer) {
+        shared.metrics.attach_limited(ATTACHMENTS);
+        return Err(refuse(send, too_often(), hello.intent).await);
+    }
     let decoder = greeting.authenticated();
     // They have done their work, and what a session keeps it keeps for hours.
     (hello.token, hello.ticket) = (Bytes::new(), Bytes::new());
@@ -158,6 +166,14 @@ async fn refuse(mut stream: SendStream, refused: Refused, intent: Intent) -> Joi
     match stream.write_all(&Frame::Refused(refused.clone()).encode()).await {
         Ok(()) => JoinError::Refused { refused, intent, stream },
         Err(error) => error.into(),
+    }
+}
+
+fn too_often() -> Refused {
+    Refused {
+        code: RefusalCode::TooSoon,
+        retry: Retry::After(TOO_OFTEN_RETRY),
+        message: "this peer attaches too often".into(),
     }
 }
 

@@ -28,23 +28,28 @@ impl Routes {
         self.lock().remove(&alias);
     }
 
-    /// Sends a client's datagram on. Gives the alias of a route whose peer is not there.
+    /// Sends a client's datagram on. Gives what its client is to be told.
     pub(super) fn forward(
         &self,
         from: &Handle,
+        ingress: &mut Ingress,
         alias: u64,
         payload: &[u8],
+        now: Instant,
         metrics: &Metrics,
-    ) -> Option<u64> {
+    ) -> Option<Seen> {
         metrics.passed(Direction::In, payload.len());
         let Some(destination) = self.lock().get(&alias).cloned() else {
             metrics.dropped(Dropped::UnknownAlias, 1);
             return None;
         };
+        if let Err(limited) = ingress.pass(destination.peer, payload.len(), now) {
+            return beyond(limited, ingress, metrics);
+        }
         let target = destination.target();
         if !target.admits(&from.group) {
             metrics.dropped(Dropped::Offline, 1);
-            return Some(alias);
+            return Some(Seen::Offline { alias });
         }
         match &**target {
             Target::Nowhere => {}
@@ -110,21 +115,18 @@ pub(super) fn take(
     metrics: &Metrics,
 ) -> Option<Seen> {
     if let Err(limited) = ingress.take(datagram.len(), now) {
-        metrics.limited(limited.kind);
-        metrics.dropped(Dropped::Limited, 1);
-        return ingress.is_news(limited).then_some(Seen::Limited(limited));
+        return beyond(limited, ingress, metrics);
     }
     // Nearly all are on a route, and their payload is copied once, to where it goes.
     if let Some((alias, payload)) = datagram::on_route(datagram) {
-        let offline = routes.forward(handle, alias, payload, metrics);
-        return offline.map(|alias| Seen::Offline { alias });
+        return routes.forward(handle, ingress, alias, payload, now, metrics);
     }
     match Datagram::decode(datagram) {
         Ok(Datagram::Echo { nonce }) => {
             // Answered in the size in which it was asked, or in what fits: never larger.
             let room = handle.connection.max_datagram_size().unwrap_or(0);
             let reply = datagram::echo_reply(nonce, datagram.len().min(room));
-            metrics.dropped(Dropped::QueueFull, handle.egress.push(reply, None));
+            metrics.dropped(Dropped::QueueFull, handle.egress.push_own(reply));
             None
         }
         Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
@@ -133,4 +135,10 @@ pub(super) fn take(
             None
         }
     }
+}
+
+/// A datagram is dropped for a limit.
+fn beyond(limited: Limited, ingress: &Ingress, metrics: &Metrics) -> Option<Seen> {
+    metrics.limited(limited.kind);
+    ingress.is_news(limited).then_some(Seen::Limited(limited))
 }

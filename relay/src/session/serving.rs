@@ -114,6 +114,7 @@ impl<'a> Serving<'a> {
             stalled: None,
         };
         serving.enter_phase(now);
+        serving.limit_receiver(now);
         serving
     }
 
@@ -147,9 +148,15 @@ impl<'a> Serving<'a> {
         }
         if self.tick_at <= now {
             self.tick(now);
+            self.limit_receiver(now);
             self.ask_the_gate()?;
         }
         Ok(())
+    }
+
+    /// As much may come for it as the rates say now.
+    fn limit_receiver(&self, now: Instant) {
+        self.handle.egress.set_limit(self.shared.rates.get().receiver, now);
     }
 
     /// Asks again whether the session may stay, when other rules hold.
@@ -245,6 +252,7 @@ impl<'a> Serving<'a> {
             Note::Presence(peer, state) => self.session.presence(peer, state),
             Note::Sender(peer) => self.session.sender(peer),
             Note::Refreshed(peer) => self.session.refreshed(peer),
+            Note::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
         }
         if self.handle.has_missed() {
             self.session.resync();
@@ -274,7 +282,7 @@ impl<'a> Serving<'a> {
         let asked = self.path.tick(connection.remote_address(), connection.rtt(), now);
         self.tick_at = now + if self.path.is_asking() { TICK } else { IDLE_TICK };
         if let Some(nonce) = asked.echo {
-            let dropped = self.handle.egress.push(datagram::echo(nonce), None);
+            let dropped = self.handle.egress.push_own(datagram::echo(nonce));
             self.shared.metrics.dropped(Dropped::QueueFull, dropped);
         }
         self.count_migration(asked.ended);

@@ -1,6 +1,6 @@
 //! A client that speaks frame by frame.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use crate::pool::{SERVER_NAME, certificate};
 
 /// Nothing on loopback takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where clients come from.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Who a client is.
 #[derive(Clone)]
@@ -61,14 +64,22 @@ pub(crate) struct Peer {
 impl Peer {
     /// Connects, and says nothing.
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, ConnectionError> {
-        Self::connect_with(address, baton_relay::transport::transport()).await
+        Self::connect_from(LOCAL, address).await
+    }
+
+    /// Connects from this address, and says nothing.
+    pub(crate) async fn connect_from(
+        from: SocketAddr,
+        address: SocketAddr,
+    ) -> Result<Self, ConnectionError> {
+        Self::connect_with(from, address, baton_relay::transport::transport()).await
     }
 
     /// Connects, and never takes a byte of its control stream.
     pub(crate) async fn connect_deaf(address: SocketAddr) -> Result<Self, ConnectionError> {
         let mut transport = baton_relay::transport::transport();
         transport.stream_receive_window(0_u32.into());
-        Self::connect_with(address, transport).await
+        Self::connect_with(LOCAL, address, transport).await
     }
 
     /// Connects over a path that carries no more than every path must: its relay hears so at once.
@@ -86,10 +97,11 @@ impl Peer {
     }
 
     async fn connect_with(
+        from: SocketAddr,
         address: SocketAddr,
         transport: TransportConfig,
     ) -> Result<Self, ConnectionError> {
-        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = Endpoint::client(from).unwrap();
         Self::connect_by(endpoint, address, transport).await
     }
 
