@@ -6,10 +6,11 @@
 //! While nothing waits and quinn has room, a datagram does not pass the queue at all. Those that wait have their turns by sender:
 //! see [`fair`].
 
+mod budget;
 mod fair;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::datagram::HANDED_OVER;
@@ -21,8 +22,9 @@ use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
-use crate::detour::Detours;
+pub(crate) use self::budget::Budget;
 use self::fair::FairQueue;
+use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics};
 use crate::rates::{Meter, Throughput};
 
@@ -45,6 +47,8 @@ pub(crate) struct Egress {
     guard: Guard,
     /// The other end takes streams with what does not fit its path.
     takes_streams: AtomicBool,
+    /// What it shares with others; a link to a sibling shares nothing.
+    budget: Option<Arc<Budget>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +91,10 @@ impl Queue {
 }
 
 impl Egress {
-    pub(crate) fn new(guard: Guard) -> Self {
-        Self { guard, ..Self::default() }
+    pub(crate) fn new(guard: Guard, budget: Arc<Budget>) -> Self {
+        let mut egress = Self::default();
+        (egress.guard, egress.budget) = (guard, Some(budget));
+        egress
     }
 
     /// The other end takes streams with what does not fit its path.
@@ -154,8 +160,14 @@ impl Egress {
         if queue.closed {
             return 1;
         }
-        let length = datagram.len();
-        let dropped = queue.datagrams.push(sender, length, Queued { datagram, payload });
+        let (length, before) = (datagram.len(), queue.datagrams.bytes());
+        let mut dropped = queue.datagrams.push(sender, length, Queued { datagram, payload });
+        self.changed(before, &queue);
+        if self.budget.as_ref().is_some_and(|budget| budget.is_spent()) {
+            let before = queue.datagrams.bytes();
+            dropped += queue.datagrams.trim();
+            self.changed(before, &queue);
+        }
         drop(queue);
         self.filled.notify_one();
         dropped
@@ -165,7 +177,10 @@ impl Egress {
     pub(crate) fn close(&self) -> usize {
         let mut queue = self.lock();
         queue.closed = true;
-        std::mem::take(&mut queue.datagrams).len()
+        let before = queue.datagrams.bytes();
+        let left = std::mem::take(&mut queue.datagrams).len();
+        self.changed(before, &queue);
+        left
     }
 
     /// Control bytes are about to be written: datagrams wait until they are on the wire.
@@ -224,14 +239,30 @@ impl Egress {
     /// Takes the first one out. The one before it has been handed over.
     fn pop(&self) -> Option<Queued> {
         let mut queue = self.lock();
+        let before = queue.datagrams.bytes();
         let queued = queue.datagrams.pop();
+        self.changed(before, &queue);
         queue.busy = queued.is_some();
         queued
+    }
+
+    /// The queue held so many bytes before.
+    fn changed(&self, before: u32, queue: &Queue) {
+        if let Some(budget) = &self.budget {
+            budget.changed(before, queue.datagrams.bytes());
+        }
     }
 
     /// Nothing panics while it holds this lock; and a queue is whole after every statement.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Egress {
+    /// What is left gives its share back, however the session ended.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -263,6 +294,31 @@ mod tests {
         (0..1000).for_each(|_| assert_eq!(push(fast, 1), 1));
         let first = [egress.pop(), egress.pop()].map(|queued| queued.unwrap().datagram[0]);
         assert_eq!(first, [1, 2]);
+    }
+
+    #[test]
+    fn many_slow_readers_hold_no_more_than_all_may() {
+        let used = prometheus::IntGauge::new("used", "used").unwrap();
+        let budget = Arc::new(Budget::new(std::num::NonZeroU64::new(1 << 20), used.clone()));
+        let queues: Vec<_> = (0..100).map(|_| Egress::new(Guard::On, budget.clone())).collect();
+        let payload = Bytes::from(vec![0; 1200]);
+        let mut dropped = 0;
+        for number in 0..50_000 {
+            dropped += queues[number % 100].push_own(payload.clone());
+        }
+        // What all may hold, what each keeps, and one datagram.
+        assert!(used.get() <= (1 << 20) + 100 * 4096 + 1536, "{} bytes", used.get());
+        assert!(used.get() > 1 << 19, "{} bytes", used.get());
+        let held: usize = queues.iter().map(|queue| queue.lock().datagrams.len()).sum();
+        assert_eq!(held + dropped, 50_000);
+        assert!(queues.iter().all(|queue| queue.lock().datagrams.len() > 1), "each has its own");
+        while queues[0].pop().is_some() {}
+        assert!(queues[1].close() > 1);
+        drop(queues);
+        assert_eq!(used.get(), 0, "it is given back by whoever ends, in whatever way");
+        budget.set(None);
+        let queue = Egress::new(Guard::On, budget);
+        assert_eq!((0..100).map(|_| queue.push_own(payload.clone())).sum::<usize>(), 0);
     }
 
     #[test]

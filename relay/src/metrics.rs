@@ -19,6 +19,9 @@ const NO_CLASS: &str = "none";
 /// The limit of a peer that attaches again and again.
 pub(crate) const ATTACHMENTS: &str = "attachments_per_peer";
 
+/// The limit of all sessions.
+pub(crate) const SESSIONS: &str = "sessions";
+
 /// Kinds of path migration.
 pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
 
@@ -27,7 +30,7 @@ const HANDSHAKE_RESULTS: [&str; 7] =
     ["ok", "refused", "retry", "turned_away", "timeout", "failed", "violation"];
 
 /// Limits of attaching, beside those of sessions.
-const ATTACH_LIMITS: [&str; 3] = [door::HANDSHAKES, door::PER_PREFIX, ATTACHMENTS];
+const ATTACH_LIMITS: [&str; 4] = [door::HANDSHAKES, door::PER_PREFIX, ATTACHMENTS, SESSIONS];
 
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +110,7 @@ pub struct Metrics {
     pub(crate) bytes: [IntCounter; 4],
     detours: [IntCounter; 2],
     dropped: Vec<IntCounter>,
+    pub(crate) queued: IntGauge,
     limits: IntCounterVec,
     /// Of them, those of sessions, as in [`LimitKind::ALL`].
     limited: Vec<IntCounter>,
@@ -256,6 +260,10 @@ impl Metrics {
                 .iter()
                 .map(|kind| limits.with_label_values(&[kind.name()]))
                 .collect(),
+            queued: gauge(
+                "queued_bytes",
+                "What waits for clients, where each datagram counts as 256 bytes at least",
+            )?,
             limits,
             mesh_links: mesh_links.with_label_values(&["up"]),
             registry,
@@ -458,6 +466,7 @@ mod tests {
             r#"baton_relay_dropped_total{reason="unfinished"} 0"#,
             "baton_relay_reclaims_total 0",
             "baton_relay_config_stale 0",
+            "baton_relay_queued_bytes 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,
             "baton_relay_handover_gap_seconds_count 0",
         ] {

@@ -1,8 +1,9 @@
-//! How much may pass in a second: what a relay is told, and what counts it.
+//! How much may pass in a second, and wait: what a relay is told, and what counts it.
 
 mod meter;
 mod table;
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -56,6 +57,8 @@ pub struct Rates {
     pub pair: Throughput,
     /// To each session.
     pub receiver: Throughput,
+    /// What may wait in the queues of all sessions together, in bytes.
+    pub queued_bytes: Option<NonZeroU64>,
 }
 
 /// What one core can take, and some.
@@ -68,6 +71,9 @@ pub(crate) const ATTACHMENTS_PER_PEER: u64 = 10;
 pub(crate) const SESSION_BYTES: u64 = 125_000_000;
 pub(crate) const SESSION_DATAGRAMS: u64 = 500_000;
 
+/// An eighth of the memory that a relay has in the chart.
+pub(crate) const QUEUED_BYTES: u64 = 64 << 20;
+
 impl Rates {
     /// No limit.
     pub const NONE: Self = Self {
@@ -77,6 +83,7 @@ impl Rates {
         session: Throughput::NONE,
         pair: Throughput::NONE,
         receiver: Throughput::NONE,
+        queued_bytes: None,
     };
 }
 
@@ -89,6 +96,7 @@ impl Default for Rates {
             handshakes: Rate::new(HANDSHAKES),
             attachments_per_peer: Rate::new(ATTACHMENTS_PER_PEER),
             session,
+            queued_bytes: NonZeroU64::new(QUEUED_BYTES),
             ..Self::NONE
         }
     }

@@ -18,7 +18,7 @@ use crate::auth::{Gate, Mode};
 use crate::directory::Directory;
 use crate::door::{Door, Knock, MAX_JOINING, Verdict};
 use crate::drain::{Flag, driver};
-use crate::egress::Guard;
+use crate::egress::{Budget, Guard};
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
@@ -179,6 +179,7 @@ impl Relay {
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,
             guard,
+            budget: Arc::new(Budget::new(config.rates.queued_bytes, metrics.queued.clone())),
             rates: rates::Current::new(config.rates),
         });
 
@@ -255,6 +256,7 @@ impl Relay {
         self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
         self.directory.set_max_sessions(reload.max_sessions);
         self.shared.rates.set(reload.rates);
+        self.shared.budget.set(reload.rates.queued_bytes);
         Ok(())
     }
 

@@ -32,6 +32,15 @@ const RECEIVE_WINDOW: u32 = 128 * 1024;
 /// What waits on the control stream for a client, sent or not.
 const SEND_WINDOW: u64 = 256 * 1024;
 
+/// First packets that nobody has looked at yet, at a time; quinn turns more away by itself. It would keep 65,536.
+const MAX_INCOMING: usize = 4096;
+
+/// What may come behind one of them, in bytes: the rest of a client's first flight.
+const INCOMING_BUFFER: u64 = 32 * 1024;
+
+/// And behind all.
+const INCOMING_BUFFERS: u64 = 4 * 1024 * 1024;
+
 /// Packets that a client may leave unacknowledged, if it knows how to (draft-ietf-quic-ack-frequency). Every acknowledgement
 /// is a packet, and without this there is one for each two datagrams.
 const UNACKNOWLEDGED: u32 = 10;
@@ -118,7 +127,11 @@ pub(crate) fn server(
     if guard == Guard::Off {
         transport.datagram_send_buffer_size(UNGUARDED);
     }
-    server.transport_config(Arc::new(transport));
+    server
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFERS)
+        .transport_config(Arc::new(transport));
     Ok(server)
 }
 

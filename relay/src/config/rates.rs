@@ -4,7 +4,8 @@ use baton_protocol::packet::MAX_MTU;
 use clap::Args;
 
 use crate::rates::{
-    ATTACHMENTS_PER_PEER, HANDSHAKES, Rate, Rates, SESSION_BYTES, SESSION_DATAGRAMS, Throughput,
+    ATTACHMENTS_PER_PEER, HANDSHAKES, QUEUED_BYTES, Rate, Rates, SESSION_BYTES, SESSION_DATAGRAMS,
+    Throughput,
 };
 
 /// How much may pass in a second. 0 stands for any number.
@@ -64,7 +65,18 @@ pub struct RateFlags {
     /// How many bytes may come for a session in a second, from all; 0 is any number
     #[arg(long, env = "BATON_LIMIT_RECEIVER_BYTES", default_value_t = 0, value_name = "BYTES")]
     pub limit_receiver_bytes: u64,
+    /// How many bytes may wait in the queues of all sessions together; 0 is any number. Beyond it each session keeps 4 KiB
+    #[arg(
+        long,
+        env = "BATON_LIMIT_QUEUED_BYTES",
+        default_value_t = QUEUED_BYTES,
+        value_name = "BYTES"
+    )]
+    pub limit_queued_bytes: u64,
 }
+
+/// What may wait in all queues is no less than what may wait in some.
+const LEAST_QUEUED: u64 = 1 << 20;
 
 impl RateFlags {
     /// What they say, judged.
@@ -81,6 +93,13 @@ impl RateFlags {
                      any number"
                 ));
             }
+        }
+        if (1..LEAST_QUEUED).contains(&self.limit_queued_bytes) {
+            errors.push(format!(
+                "--limit-queued-bytes is {}, and a few slow readers would take it from all others: give {LEAST_QUEUED} or more, or \
+                 0 for any number",
+                self.limit_queued_bytes
+            ));
         }
         for ((part, of_part), (whole, of_whole)) in [
             (
@@ -111,6 +130,7 @@ impl RateFlags {
             session: limit(self.limit_session_datagrams, self.limit_session_bytes),
             pair: limit(self.limit_pair_datagrams, self.limit_pair_bytes),
             receiver: limit(self.limit_receiver_datagrams, self.limit_receiver_bytes),
+            queued_bytes: Rate::new(self.limit_queued_bytes),
         }
     }
 }
@@ -150,6 +170,7 @@ mod tests {
             "--limit-pair-bytes=4000",
             "--limit-receiver-datagrams=8",
             "--limit-receiver-bytes=1350",
+            "--limit-queued-bytes=1048576",
         ];
         let limit = |datagrams, bytes| Throughput {
             datagrams: Rate::new(datagrams),
@@ -162,6 +183,7 @@ mod tests {
             session: limit(0, 5000),
             pair: limit(6, 4000),
             receiver: limit(8, 1350),
+            queued_bytes: Rate::new(1 << 20),
         };
         assert_eq!(judged(&line), (rates, vec![]));
     }
@@ -174,9 +196,10 @@ mod tests {
             "--limit-pair-bytes=1349",
             "--limit-session-bytes=1000",
             "--limit-receiver-bytes=1",
+            "--limit-queued-bytes=1048575",
         ];
         let errors = judged(&line).1;
-        assert_eq!(errors.len(), 6, "{errors:?}");
+        assert_eq!(errors.len(), 7, "{errors:?}");
         for part in line.map(|flag| flag.replace('=', " is ")) {
             assert!(errors.iter().any(|error| error.starts_with(&part)), "{part} in {errors:?}");
         }

@@ -16,6 +16,9 @@ const UNIT: usize = 256;
 /// Units that a queue may hold: 256 KiB. More only adds delay.
 const CAPACITY: u16 = 1024;
 
+/// Units that a queue keeps when all of them together hold too much: some of the largest datagrams.
+const FLOOR: u16 = 16;
+
 /// What an entry costs beyond its bytes: its place here, and what the allocator adds.
 const OVERHEAD: usize = 48;
 
@@ -95,6 +98,18 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What is in it, in bytes as they are counted here.
+    pub(super) fn bytes(&self) -> u32 {
+        u32::from(self.units) * UNIT as u32
+    }
+
+    /// Drops what is too much until there are no more than [`FLOOR`] units in it. Gives how many were dropped.
+    pub(super) fn trim(&mut self) -> usize {
+        let before = self.entries.len();
+        while self.units > FLOOR && self.drop_one().is_some() {}
+        before - self.entries.len()
     }
 
     /// Puts in an item of so many bytes. Gives how many others were dropped for it; itself, if it is larger than the queue.

@@ -14,7 +14,7 @@ use quinn::Connection;
 use tokio::sync::watch;
 
 use crate::drain::Slot;
-use crate::egress::{Egress, Guard};
+use crate::egress::Egress;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Metrics};
 
@@ -95,7 +95,7 @@ pub(crate) struct Who {
 }
 
 impl Handle {
-    pub(crate) fn new(who: Who, connection: Connection, guard: Guard) -> (Self, Inbox) {
+    pub(crate) fn new(who: Who, connection: Connection, egress: Egress) -> (Self, Inbox) {
         let Who { id, peer, instance, group, intent, stamp } = who;
         let (command, command_inbox) = watch::channel(Command::Serve);
         let handle = Self {
@@ -105,7 +105,7 @@ impl Handle {
             group,
             intent,
             connection,
-            egress: Egress::new(guard),
+            egress,
             stamp: AtomicU64::new(stamp.as_u64()),
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),

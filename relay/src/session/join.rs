@@ -17,8 +17,9 @@ use super::registration::Registration;
 use super::{Shared, close};
 use crate::auth::Admission;
 use crate::directory::unix_ms;
+use crate::egress::Egress;
 use crate::greeting::{Greeting, GreetingError};
-use crate::metrics::ATTACHMENTS;
+use crate::metrics::{ATTACHMENTS, SESSIONS};
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
@@ -128,6 +129,7 @@ pub(super) async fn join(
     let handle = Arc::new(handle);
     let welcome = Frame::Welcome(Box::new(welcome(shared, &handle, &hello, &admission)));
     if shared.directory.add(&handle).is_err() {
+        shared.metrics.attach_limited(SESSIONS);
         let refused = Refused {
             code: RefusalCode::Full,
             retry: Retry::After(FULL_RETRY),
@@ -191,7 +193,8 @@ fn make_handle(
         intent: hello.intent,
         stamp: shared.directory.next_stamp(&hello.peer, admission.known),
     };
-    Handle::new(who, connection.clone(), shared.guard)
+    let egress = Egress::new(shared.guard, shared.budget.clone());
+    Handle::new(who, connection.clone(), egress)
 }
 
 fn welcome(shared: &Shared, handle: &Handle, hello: &Hello, admission: &Admission) -> Welcome {

@@ -29,7 +29,7 @@ use tracing::{Instrument, debug, info_span};
 
 use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
-use crate::egress::Guard;
+use crate::egress::{Budget, Guard};
 use crate::metrics::Metrics;
 use crate::rates;
 use crate::transport::HANDSHAKE_TIMEOUT;
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) epoch: u32,
     pub(crate) max_payload: usize,
     pub(crate) guard: Guard,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) rates: rates::Current,
 }
 

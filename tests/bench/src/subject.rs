@@ -147,6 +147,9 @@ impl Baton {
         };
         let child = Command::new(&program)
             .args(["--pool", POOL, "--name", name, "--auth-mode", auth, "--max-sessions", "100000"])
+            // They are all on, and none is met.
+            .args(["--limit-handshakes=100000", "--limit-attachments-per-peer=100000"])
+            .args(["--limit-session-datagrams=10000000", "--limit-session-bytes=10000000000"])
             .args(["--listen", &listen.to_string(), "--mesh-listen", &mesh.to_string()])
             .args(["--admin-listen", &admin.to_string()])
             .args(folder("--pool-keys", &ground.path("pool")))

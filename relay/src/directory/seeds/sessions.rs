@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::mpsc;
 
 use crate::directory::{Directory, Sibling};
-use crate::egress::Guard;
+use crate::egress::Egress;
 use crate::mesh::frame::MeshFrame;
 use crate::metrics::Metrics;
 use crate::session::handle::{Handle, Inbox, Who};
@@ -72,7 +72,7 @@ impl Sessions {
 
     /// This one, which is not registered yet.
     pub(super) fn session(&self, who: Who) -> (Arc<Handle>, Inbox) {
-        let (handle, inbox) = Handle::new(who, self.connection.clone(), Guard::On);
+        let (handle, inbox) = Handle::new(who, self.connection.clone(), Egress::default());
         (Arc::new(handle), inbox)
     }
 }
