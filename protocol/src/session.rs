@@ -38,9 +38,14 @@ pub struct Limits {
     pub senders: usize,
 }
 
+impl Limits {
+    /// What a relay allows that was told nothing else.
+    pub const DEFAULT: Self = Self { routes: 256, watches: 1024, senders: 1024 };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { routes: 256, watches: 1024, senders: 1024 }
+        Self::DEFAULT
     }
 }
 

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 pub use baton_protocol::bucket::Rate;
 use baton_protocol::frame::{LimitKind, Limited};
 use baton_protocol::id::PeerId;
+use baton_protocol::session::Limits;
 
 pub(crate) use meter::{Meter, Quantity};
 pub(crate) use table::Table;
@@ -57,6 +58,8 @@ pub struct Rates {
     pub pair: Throughput,
     /// To each session.
     pub receiver: Throughput,
+    /// What each session may have at a time; for sessions that begin from then on.
+    pub held: Limits,
     /// What may wait in the queues of all sessions together, in bytes.
     pub queued_bytes: Option<NonZeroU64>,
 }
@@ -75,7 +78,7 @@ pub(crate) const SESSION_DATAGRAMS: u64 = 500_000;
 pub(crate) const QUEUED_BYTES: u64 = 64 << 20;
 
 impl Rates {
-    /// No limit.
+    /// No limit on what passes.
     pub const NONE: Self = Self {
         handshakes: None,
         handshakes_per_prefix: None,
@@ -83,6 +86,7 @@ impl Rates {
         session: Throughput::NONE,
         pair: Throughput::NONE,
         receiver: Throughput::NONE,
+        held: Limits::DEFAULT,
         queued_bytes: None,
     };
 }

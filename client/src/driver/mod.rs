@@ -318,6 +318,11 @@ impl Driver {
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
             Frame::Limited(Limited { kind, allowed }) if in_use => {
+                tracing::warn!(
+                    limit = kind.name(),
+                    allowed,
+                    "the relay drops or refuses what is beyond"
+                );
                 self.shared.tell(events::Event::Limited { kind, allowed });
             }
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),

@@ -1,6 +1,7 @@
 //! The flags that say how much may pass.
 
 use baton_protocol::packet::MAX_MTU;
+use baton_protocol::session::Limits;
 use clap::Args;
 
 use crate::rates::{
@@ -65,6 +66,22 @@ pub struct RateFlags {
     /// How many bytes may come for a session in a second, from all; 0 is any number
     #[arg(long, env = "BATON_LIMIT_RECEIVER_BYTES", default_value_t = 0, value_name = "BYTES")]
     pub limit_receiver_bytes: u64,
+    /// How many routes a session may have open at a time
+    #[arg(
+        long,
+        env = "BATON_LIMIT_ROUTES",
+        default_value_t = Limits::DEFAULT.routes,
+        value_name = "COUNT"
+    )]
+    pub limit_routes: usize,
+    /// How many peers a session may watch at a time
+    #[arg(
+        long,
+        env = "BATON_LIMIT_WATCHES",
+        default_value_t = Limits::DEFAULT.watches,
+        value_name = "COUNT"
+    )]
+    pub limit_watches: usize,
     /// How many bytes may wait in the queues of all sessions together; 0 is any number. Beyond it each session keeps 4 KiB
     #[arg(
         long,
@@ -74,6 +91,9 @@ pub struct RateFlags {
     )]
     pub limit_queued_bytes: u64,
 }
+
+/// Each costs the relay some hundred bytes, in each session.
+const MOST_HELD: usize = 16_384;
 
 /// What may wait in all queues is no less than what may wait in some.
 const LEAST_QUEUED: u64 = 1 << 20;
@@ -91,6 +111,13 @@ impl RateFlags {
                 errors.push(format!(
                     "--limit-{name}-bytes is {bytes}, and a large datagram could never pass: give {least} or more, or 0 for \
                      any number"
+                ));
+            }
+        }
+        for (name, count) in [("routes", self.limit_routes), ("watches", self.limit_watches)] {
+            if !(1..=MOST_HELD).contains(&count) {
+                errors.push(format!(
+                    "--limit-{name} is {count}, and must be 1 to {MOST_HELD}: each takes memory, in each session"
                 ));
             }
         }
@@ -130,6 +157,11 @@ impl RateFlags {
             session: limit(self.limit_session_datagrams, self.limit_session_bytes),
             pair: limit(self.limit_pair_datagrams, self.limit_pair_bytes),
             receiver: limit(self.limit_receiver_datagrams, self.limit_receiver_bytes),
+            held: Limits {
+                routes: self.limit_routes,
+                watches: self.limit_watches,
+                ..Limits::DEFAULT
+            },
             queued_bytes: Rate::new(self.limit_queued_bytes),
         }
     }
@@ -170,6 +202,8 @@ mod tests {
             "--limit-pair-bytes=4000",
             "--limit-receiver-datagrams=8",
             "--limit-receiver-bytes=1350",
+            "--limit-routes=9",
+            "--limit-watches=10",
             "--limit-queued-bytes=1048576",
         ];
         let limit = |datagrams, bytes| Throughput {
@@ -183,6 +217,7 @@ mod tests {
             session: limit(0, 5000),
             pair: limit(6, 4000),
             receiver: limit(8, 1350),
+            held: Limits { routes: 9, watches: 10, ..Limits::DEFAULT },
             queued_bytes: Rate::new(1 << 20),
         };
         assert_eq!(judged(&line), (rates, vec![]));
@@ -196,10 +231,12 @@ mod tests {
             "--limit-pair-bytes=1349",
             "--limit-session-bytes=1000",
             "--limit-receiver-bytes=1",
+            "--limit-routes=0",
+            "--limit-watches=16385",
             "--limit-queued-bytes=1048575",
         ];
         let errors = judged(&line).1;
-        assert_eq!(errors.len(), 7, "{errors:?}");
+        assert_eq!(errors.len(), 9, "{errors:?}");
         for part in line.map(|flag| flag.replace('=', " is ")) {
             assert!(errors.iter().any(|error| error.starts_with(&part)), "{part} in {errors:?}");
         }

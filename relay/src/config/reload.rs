@@ -124,3 +124,22 @@ impl Flags {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn the_rates_are_among_what_may_change() {
+        let flags = |more: &[&str]| {
+            let line = [&["baton-relay", "--pool=ns/edge", "--name=a"], more].concat();
+            Flags::parse_from(line)
+        };
+        let new = flags(&["--limit-pair-bytes=5000", "--listen=127.0.0.1:1"]);
+        let before = flags(&[]);
+        let changed = before.with_changes_of(&new);
+        assert_eq!((changed.rates, changed.listen), (new.rates, before.listen));
+    }
+}

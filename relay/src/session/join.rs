@@ -42,6 +42,8 @@ pub(super) struct Joined {
     pub(super) inbox: Inbox,
     pub(super) hello: Hello,
     pub(super) admission: Admission,
+    /// What it may have at a time: as WELCOME says.
+    pub(super) limits: Limits,
     pub(super) send: SendStream,
     pub(super) receive: RecvStream,
     pub(super) decoder: Decoder,
@@ -127,7 +129,9 @@ pub(super) async fn join(
     (hello.token, hello.ticket) = (Bytes::new(), Bytes::new());
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
     let handle = Arc::new(handle);
-    let welcome = Frame::Welcome(Box::new(welcome(shared, &handle, &hello, &admission)));
+    let limits = shared.rates.get().held;
+    let welcome = welcome(shared, &handle, &hello, &admission, limits);
+    let welcome = Frame::Welcome(Box::new(welcome));
     if shared.directory.add(&handle).is_err() {
         shared.metrics.attach_limited(SESSIONS);
         let refused = Refused {
@@ -143,7 +147,7 @@ pub(super) async fn join(
     let registration = Registration::new(shared, handle, phase);
     let handle = &registration.handle;
     info!(session = %handle.id, peer = ?hello.peer, intent = hello.intent.name(), stamp = %handle.stamp(), "attached");
-    Ok(Joined { registration, welcome, inbox, hello, admission, send, receive, decoder })
+    Ok(Joined { registration, welcome, inbox, hello, admission, limits, send, receive, decoder })
 }
 
 async fn read_hello(receive: &mut RecvStream, greeting: &mut Greeting) -> Result<Hello, JoinError> {
@@ -197,8 +201,13 @@ fn make_handle(
     Handle::new(who, connection.clone(), egress)
 }
 
-fn welcome(shared: &Shared, handle: &Handle, hello: &Hello, admission: &Admission) -> Welcome {
-    let limits = Limits::default();
+fn welcome(
+    shared: &Shared,
+    handle: &Handle,
+    hello: &Hello,
+    admission: &Admission,
+    limits: Limits,
+) -> Welcome {
     Welcome {
         session: handle.id,
         relay: shared.directory.me(),

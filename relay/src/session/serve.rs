@@ -71,7 +71,7 @@ impl Fault {
 /// Serves a session until it ends, and removes it.
 pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: Instant) {
     let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = *joined;
-    let Joined { mut receive, mut decoder, .. } = *joined;
+    let Joined { mut receive, mut decoder, limits, .. } = *joined;
     let handle = registration.handle.clone();
     let outbox = Arc::new(Outbox::new());
     let seen = Arc::new(Mailbox::new(MAX_SEEN));
@@ -83,7 +83,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
 
     let known = hello.capabilities & CAPABILITIES;
     let admitted = (hello, admission);
-    let mut serving = Serving::new(shared, &handle, admitted, routes.clone(), outbox.clone());
+    let mut serving =
+        Serving::new(shared, &handle, admitted, limits, routes.clone(), outbox.clone());
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
     let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
     let fault = loop {

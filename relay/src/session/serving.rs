@@ -88,11 +88,12 @@ impl<'a> Serving<'a> {
         shared: &'a Arc<Shared>,
         handle: &'a Arc<Handle>,
         (hello, admission): (Hello, Admission),
+        limits: Limits,
         routes: Arc<Routes>,
         outbox: Arc<Outbox>,
     ) -> Self {
         let now = Instant::now();
-        let session = Session::new(hello.intent, Limits::default());
+        let session = Session::new(hello.intent, limits);
         let mut serving = Self {
             shared,
             handle,

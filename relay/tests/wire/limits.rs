@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use baton_protocol::bucket::Rate;
 use baton_protocol::frame::{Frame, Intent, LimitKind, Limited, RefusalCode, Retry};
+use baton_protocol::id::PeerId;
+use baton_protocol::session::Limits;
 use baton_relay::Relay;
 use baton_relay::rates::{Rates, Throughput};
 use bytes::Bytes;
@@ -251,5 +253,29 @@ async fn one_address_takes_no_handshakes_from_another() {
     assert_eq!((second.len(), turned), (2, 0));
     let limited = r#"baton_relay_limited_total{kind="handshakes_per_prefix"}"#;
     assert_eq!(count(&relay, limited), away);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn routes_and_watches_are_as_many_as_welcome_says_and_no_more() {
+    let held = Limits { routes: 2, watches: 3, ..Limits::DEFAULT };
+    let relay = pool::with(Rates { held, ..Rates::NONE }).await;
+    let (mut peer, welcome) = Peer::attach(&relay, &Who::new(1)).await;
+    assert_eq!((welcome.max_routes, welcome.max_watches), (2, 3));
+    let nobody = |number| PeerId::from_bytes([number; 32]);
+    for number in 0..4 {
+        peer.say(Frame::Open { alias: 16 + u64::from(number), peer: nobody(number) }).await;
+        peer.say(Frame::Watch { peer: nobody(number) }).await;
+    }
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        if let Frame::Limited(limited) = peer.next().await {
+            told.push((limited.kind, limited.allowed));
+        }
+    }
+    assert_eq!(told, [(LimitKind::Routes, 2), (LimitKind::Watches, 3)]);
+    let (mut other, welcome) = Peer::attach(&relay, &Who::new(2)).await;
+    assert_eq!(welcome.max_routes, 2);
+    other.open(16, nobody(9)).await;
     relay.stop().await;
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::mpsc;
 
 use crate::directory::{Directory, Sibling};
-use crate::egress::Egress;
+use crate::egress::{Egress, Guard};
 use crate::mesh::frame::MeshFrame;
 use crate::metrics::Metrics;
 use crate::session::handle::{Handle, Inbox, Who};
