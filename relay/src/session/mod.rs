@@ -9,6 +9,7 @@
 
 pub(crate) mod handle;
 mod ingress;
+mod intake;
 mod join;
 mod outbox;
 mod path;

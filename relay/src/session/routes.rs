@@ -90,19 +90,24 @@ pub(super) enum Seen {
 pub(super) fn take_detour(
     handle: &Handle,
     routes: &Routes,
+    ingress: &mut Ingress,
     datagram: Option<&Bytes>,
+    now: Instant,
     metrics: &Metrics,
 ) -> Option<Seen> {
     let Some(datagram) = datagram else {
         metrics.dropped(Dropped::Unfinished, 1);
         return None;
     };
+    if let Err(limited) = ingress.take(datagram.len(), now) {
+        return beyond(limited, ingress, metrics);
+    }
     let Some((alias, payload)) = datagram::on_route(datagram) else {
         metrics.dropped(Dropped::Malformed, 1);
         return None;
     };
     metrics.came_by_detour();
-    routes.forward(handle, alias, payload, metrics).map(|alias| Seen::Offline { alias })
+    routes.forward(handle, ingress, alias, payload, now, metrics)
 }
 
 /// Takes one datagram from a client.

@@ -12,20 +12,14 @@ use tracing::debug;
 
 use super::Shared;
 use super::handle::Handle;
-use super::ingress::Ingress;
+use super::intake::Intake;
 use super::join::Joined;
 use super::outbox::Outbox;
-use super::routes::{Routes, Seen, take, take_detour};
-use super::serving::{Serving, TICK};
-use crate::detour;
-use crate::mailbox::Mailbox;
+use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
 const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
-
-/// What the datagram reader may have to say at a time. More is dropped: it is repeated by itself.
-const MAX_SEEN: usize = 64;
 
 /// What ended a session from within.
 #[derive(Debug, thiserror::Error)]
@@ -74,17 +68,16 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let Joined { mut receive, mut decoder, limits, .. } = *joined;
     let handle = registration.handle.clone();
     let outbox = Arc::new(Outbox::new());
-    let seen = Arc::new(Mailbox::new(MAX_SEEN));
-    let routes = Arc::new(Routes::default());
+    let intake = Arc::new(Intake::new(shared, &handle));
     let mut tasks = JoinSet::new();
     tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
-    tasks.spawn(read_datagrams(shared.clone(), handle.clone(), routes.clone(), seen.clone()));
+    tasks.spawn(intake.clone().read_datagrams());
     tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
 
     let known = hello.capabilities & CAPABILITIES;
     let admitted = (hello, admission);
     let mut serving =
-        Serving::new(shared, &handle, admitted, limits, routes.clone(), outbox.clone());
+        Serving::new(shared, &handle, admitted, limits, intake.clone(), outbox.clone());
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
     let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
     let fault = loop {
@@ -108,12 +101,11 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
             read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
             () = outbox.room(), if !room => Ok(()),
-            seen = seen.next(), if room => { serving.seen(seen); Ok(()) }
+            seen = intake.seen.next(), if room => { serving.seen(seen); Ok(()) }
             Ok(stream) = handle.connection.accept_uni() => {
                 // There are as many as the client may have open; those that have ended go.
                 while tasks.try_join_next().is_some() {}
-                let (shared, handle) = (shared.clone(), handle.clone());
-                tasks.spawn(read_detour(shared, handle, routes.clone(), seen.clone(), stream));
+                tasks.spawn(intake.clone().read_detour(stream));
                 Ok(())
             }
             () = tokio::time::sleep_until(timeout.into()) => Ok(()),
@@ -147,52 +139,6 @@ async fn write_control(handle: Arc<Handle>, mut send: SendStream, outbox: Arc<Ou
             debug!(%error, "control stream");
             return;
         }
-    }
-}
-
-async fn read_datagrams(
-    shared: Arc<Shared>,
-    handle: Arc<Handle>,
-    routes: Arc<Routes>,
-    seen: Arc<Mailbox<Seen>>,
-) {
-    let mut address = handle.connection.remote_address();
-    let mut look_at = Instant::now();
-    let mut ingress = Ingress::new(shared.rates.get(), look_at);
-    while let Ok(datagram) = handle.connection.read_datagram().await {
-        let now = Instant::now();
-        if look_at <= now {
-            look_at = now + TICK;
-            ingress.set(shared.rates.get(), now);
-            let before = std::mem::replace(&mut address, handle.connection.remote_address());
-            if before != address {
-                // What finds no room is noticed a little later.
-                let _ = seen.put(Seen::Elsewhere);
-            }
-        }
-        let what = take(&handle, &routes, &mut ingress, &datagram, now, &shared.metrics);
-        // What finds no room is said again by the next datagram.
-        if let Some(what) = what
-            && seen.put(what)
-            && let Seen::Limited(limited) = what
-        {
-            ingress.told(limited);
-        }
-    }
-}
-
-/// Takes the one datagram of a stream.
-async fn read_detour(
-    shared: Arc<Shared>,
-    handle: Arc<Handle>,
-    routes: Arc<Routes>,
-    seen: Arc<Mailbox<Seen>>,
-    stream: RecvStream,
-) {
-    let datagram = detour::read(stream).await;
-    if let Some(what) = take_detour(&handle, &routes, datagram.as_ref(), &shared.metrics) {
-        // What finds no room is said again by the next datagram.
-        let _ = seen.put(what);
     }
 }
 

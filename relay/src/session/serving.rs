@@ -15,10 +15,11 @@ use quinn::ConnectionError;
 use tracing::info;
 
 use super::handle::{Command, Handle, Note};
+use super::intake::Intake;
 use super::outbox::Outbox;
 use super::path::{Attempt, PathWatch};
 use super::registration::Registration;
-use super::routes::{Routes, Seen};
+use super::routes::Seen;
 use super::serve::Fault;
 use super::{Shared, class_of};
 use crate::auth::{Admission, too_soon};
@@ -60,7 +61,7 @@ pub(super) struct Serving<'a> {
     shared: &'a Arc<Shared>,
     handle: &'a Arc<Handle>,
     session: Session,
-    routes: Arc<Routes>,
+    intake: Arc<Intake>,
     outbox: Arc<Outbox>,
     path: PathWatch,
     admission: Admission,
@@ -89,7 +90,7 @@ impl<'a> Serving<'a> {
         handle: &'a Arc<Handle>,
         (hello, admission): (Hello, Admission),
         limits: Limits,
-        routes: Arc<Routes>,
+        intake: Arc<Intake>,
         outbox: Arc<Outbox>,
     ) -> Self {
         let now = Instant::now();
@@ -99,7 +100,7 @@ impl<'a> Serving<'a> {
             handle,
             phase: session.phase_name(),
             session,
-            routes,
+            intake,
             outbox,
             path: PathWatch::new(handle.connection.remote_address(), rand::random()),
             expires: at_unix(admission.expires_unix, now),
@@ -328,10 +329,10 @@ impl<'a> Serving<'a> {
                     self.session.announced(self.handle.intent, stamp);
                 }
                 Order::Open { alias, peer } => {
-                    self.routes.open(alias, directory.open(self.handle, peer))
+                    self.intake.routes.open(alias, directory.open(self.handle, peer))
                 }
                 Order::Shut { alias, last } => {
-                    self.routes.shut(alias);
+                    self.intake.routes.shut(alias);
                     last.iter().for_each(|peer| directory.shut(self.handle, peer));
                 }
                 Order::SenderKnown { peer, alias } => self.handle.sender_known(peer, alias),

@@ -4,11 +4,13 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use baton_protocol::bucket::Rate;
 use baton_protocol::datagram::{self, Datagram, MAX_PAYLOAD};
 use baton_protocol::detour::{LONGEST, PATIENCE, TAKEN_BY_CLIENT, TAKEN_BY_RELAY};
-use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Intent};
+use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Intent, LimitKind, Limited};
 use baton_protocol::id::PeerId;
 use baton_relay::Relay;
+use baton_relay::rates::{Rates, Throughput};
 use bytes::Bytes;
 use quinn::SendStream;
 
@@ -206,5 +208,28 @@ async fn a_receiver_that_gives_no_streams_loses_what_does_not_fit_and_hears_all_
     pool::until("it is dropped", || dropped(&relay, "no_stream") == 1).await;
     sender.send_datagram(ALIAS, b"small");
     assert_eq!(receiver.payload().await, b"small".as_slice());
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_by_streams_counts_for_the_rate_of_its_session_with_the_rest() {
+    const ALLOWED: u64 = 10;
+    let session = Throughput { datagrams: Rate::new(ALLOWED), ..Throughput::NONE };
+    let relay = pool::with(Rates { session, ..Rates::NONE }).await;
+    let (a, b) = (Who::new(1), Who::new(2));
+    let mut sender = narrow(&relay, &a, CAPABILITY_STREAMS, TAKEN_BY_CLIENT).await;
+    let _receiver = narrow(&relay, &b, CAPABILITY_STREAMS, TAKEN_BY_CLIENT).await;
+    sender.open(ALIAS, b.id()).await;
+    let passed = || count(&relay, r#"baton_relay_datagrams_total{direction="in"}"#);
+    let (sent, started) = (100, Instant::now());
+    for _ in 0..sent / 2 {
+        sender.send_datagram(ALIAS, b"as a datagram");
+        send(&sender, &datagram::aliased(ALIAS, b"by a stream")).await;
+    }
+    pool::until("each was taken or not", || passed() + dropped(&relay, "limited") == sent).await;
+    let most = ALLOWED * (2 + started.elapsed().as_secs());
+    assert!((1..=most).contains(&passed()), "{} of {sent} passed, {most} may", passed());
+    let limited = Limited { kind: LimitKind::SessionDatagrams, allowed: ALLOWED };
+    assert_eq!(sender.next().await, Frame::Limited(limited));
     relay.stop().await;
 }
