@@ -1,11 +1,14 @@
 //! The shutdown flag, as clients see it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Frame, Intent};
 use baton_relay::drain::{Flag, Reason};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::peer::{Peer, Who};
 use crate::pool::{self, flag};
@@ -24,18 +27,30 @@ async fn a_pool_that_closes_gives_its_sessions_five_seconds_and_they_count_as_le
     relay.stop().await;
 }
 
+/// Who comes while a flag is set, and how many at a time: those who come after it are turned away, a few are in between.
+const COMERS: u8 = 60;
+const AT_ONCE: usize = 6;
+
+/// The flag is set as soon as so many are in.
+const FLAG_AT: u64 = 20;
+
 #[tokio::test]
 async fn the_sum_holds_whatever_races_with_the_flag() {
-    let relay = std::sync::Arc::new(pool::one().await);
+    let relay = Arc::new(pool::one().await);
+    let (door, welcomed) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(AtomicU64::new(0)));
     let mut comers = tokio::task::JoinSet::new();
-    for number in 1..=60_u8 {
-        let relay = relay.clone();
+    for number in 1..=COMERS {
+        let (relay, door, welcomed) = (relay.clone(), door.clone(), welcomed.clone());
         comers.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(u64::from(number) * 3)).await;
+            let turn = door.acquire().await.unwrap();
             let who = Who::new(number);
             let Ok(mut peer) = Peer::connect(relay.address()).await else { return false };
             peer.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
             assert!(matches!(peer.next().await, Frame::Welcome(_)));
+            if welcomed.fetch_add(1, Ordering::Relaxed) + 1 == FLAG_AT {
+                relay.set_flag(Some(flag("u-1", 2)));
+            }
+            drop(turn);
             let goaway = peer.go_away().await;
             peer.say(Frame::GoAwayAck { sequence: goaway.sequence }).await;
             if number % 2 == 0 {
@@ -45,8 +60,6 @@ async fn the_sum_holds_whatever_races_with_the_flag() {
             true
         });
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    relay.set_flag(Some(flag("u-1", 2)));
     let mut attached = 0;
     while let Some(came) = comers.join_next().await {
         attached += u64::from(came.unwrap());
@@ -55,7 +68,8 @@ async fn the_sum_holds_whatever_races_with_the_flag() {
     let report = relay.status().drain.unwrap();
     assert_eq!(report.at_flag + report.stragglers, attached, "{report:?}");
     assert_eq!(report.left + report.forced + report.silent + report.moved, attached, "{report:?}");
-    assert!(attached > 0 && attached < 60, "the flag came in the middle: {report:?}");
+    let in_the_middle = FLAG_AT..FLAG_AT + AT_ONCE as u64;
+    assert!(in_the_middle.contains(&attached), "{attached} attached: {report:?}");
 }
 
 #[tokio::test]
