@@ -1,9 +1,13 @@
-//! The nodes' control groups, on either version of the kernel's interface.
+//! Control groups of our own, on either version of the kernel's interface.
 //!
-//! Each node gets `/baton-cluster/<node>` in every hierarchy; the kubelet takes that for its root, and
-//! makes the pods' groups below. Nothing outside it is changed, but that on v2 every controller that
-//! the kernel has is enabled for the root's children, and stays so: whether somebody else has come to
-//! need it meanwhile cannot be known.
+//! All of them are below one group, whose name says whose they are; so they are found by it when their
+//! maker was killed. Each node gets `/baton-cluster/<node>` in every hierarchy; the kubelet takes that
+//! for its root, and makes the pods' groups below. What has [limits](limited) of its own is made for one
+//! process. Nothing outside is changed, but that on v2 every controller that the kernel has is enabled
+//! for the root's children, and stays so: whether somebody else has come to need it meanwhile cannot be
+//! known.
+
+pub mod limited;
 
 use std::fmt;
 use std::fs;
@@ -25,11 +29,9 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(50);
 pub enum Cgroups {
     /// One hierarchy for each controller or set of controllers.
     V1 {
-        /// Where each is mounted.
-        mounts: Vec<PathBuf>,
-        /// The mount among them that has the `cpuset` controller, whose groups start unusable.
-        cpuset: Option<PathBuf>,
-        /// Is there a v2 hierarchy without controllers beside them ("hybrid")?
+        /// All of them.
+        hierarchies: Vec<Hierarchy>,
+        /// Is there a v2 hierarchy without controllers among them ("hybrid")?
         hybrid: bool,
     },
     /// One hierarchy for all.
@@ -39,6 +41,15 @@ pub enum Cgroups {
         /// Does systemd run this machine?
         systemd: bool,
     },
+}
+
+/// One hierarchy of v1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// What it controls.
+    pub controllers: Vec<String>,
 }
 
 /// Why the control groups of this machine cannot be used.
@@ -54,6 +65,17 @@ pub enum CgroupError {
         mount: PathBuf,
         /// The controllers, comma separated.
         missing: String,
+    },
+    /// A controller of v1 is not mounted.
+    #[error("the cgroup v1 controller {0} is not mounted")]
+    NotMounted(&'static str),
+    /// A file of the hierarchy does not say what it should.
+    #[error("control group file {path} says '{text}'")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        text: String,
     },
     /// A file of the hierarchy could not be read or written.
     #[error("control group {path}")]
@@ -88,21 +110,20 @@ impl Cgroups {
     }
 
     fn from_mountinfo(mountinfo: &str, systemd: bool) -> Result<Self, CgroupError> {
-        let mut v1 = Vec::new();
-        let mut cpuset = None;
+        let mut v1: Vec<Hierarchy> = Vec::new();
         let mut v2 = None;
         for line in mountinfo.lines() {
             // proc_pid_mountinfo(5): ... mount point (5th) ... " - " type, source, super options.
             let Some((head, tail)) = line.split_once(" - ") else { continue };
-            let Some(point) = head.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let Some(mount) = head.split(' ').nth(4).map(PathBuf::from) else { continue };
             let mut tail = tail.split(' ');
             match tail.next() {
-                Some("cgroup2") if v2.is_none() => v2 = Some(point),
-                Some("cgroup") if !v1.contains(&point) => {
-                    if tail.nth(1).is_some_and(|o| o.split(',').any(|o| o == "cpuset")) {
-                        cpuset = Some(point.clone());
-                    }
-                    v1.push(point);
+                Some("cgroup2") if v2.is_none() => v2 = Some(mount),
+                Some("cgroup") if !v1.iter().any(|known| known.mount == mount) => {
+                    let options = tail.nth(1).unwrap_or_default().split(',');
+                    let controllers = options.filter(|option| !matches!(*option, "rw" | "ro"));
+                    let controllers = controllers.map(str::to_owned).collect();
+                    v1.push(Hierarchy { mount, controllers });
                 }
                 _ => {}
             }
@@ -112,16 +133,25 @@ impl Cgroups {
             (true, Some(mount)) => Ok(Self::V2 { mount, systemd }),
             (false, v2) => {
                 let hybrid = v2.is_some();
-                v1.extend(v2);
-                Ok(Self::V1 { mounts: v1, cpuset, hybrid })
+                v1.extend(v2.map(|mount| Hierarchy { mount, controllers: Vec::new() }));
+                Ok(Self::V1 { hierarchies: v1, hybrid })
             }
         }
     }
 
-    fn mounts(&self) -> &[PathBuf] {
+    /// Where this controller of v1 is mounted.
+    fn mount_of(&self, controller: &str) -> Option<&Path> {
+        let Self::V1 { hierarchies, .. } = self else { return None };
+        let controls = |each: &&Hierarchy| each.controllers.iter().any(|name| name == controller);
+        hierarchies.iter().find(controls).map(|hierarchy| &*hierarchy.mount)
+    }
+
+    fn mounts(&self) -> Vec<&Path> {
         match self {
-            Self::V1 { mounts, .. } => mounts,
-            Self::V2 { mount, .. } => std::slice::from_ref(mount),
+            Self::V1 { hierarchies, .. } => {
+                hierarchies.iter().map(|hierarchy| &*hierarchy.mount).collect()
+            }
+            Self::V2 { mount, .. } => vec![mount],
         }
     }
 
@@ -136,37 +166,31 @@ impl Cgroups {
     /// # Errors
     /// When a group cannot be made, or a controller that the kubelet needs is missing.
     pub fn create(&self, node: &str) -> Result<(), CgroupError> {
-        for mount in self.mounts() {
-            let parent = mount.join(PREFIX);
-            let group = parent.join(node);
-            match self {
-                Self::V1 { cpuset, .. } => {
+        match self {
+            Self::V1 { hierarchies, .. } => {
+                for Hierarchy { mount, controllers } in hierarchies {
+                    let parent = mount.join(PREFIX);
+                    let group = parent.join(node);
                     fs::create_dir_all(&group).at(&group)?;
                     // Hybrid machines' v2 mount has no controllers: the group is there only because
-                    // runc makes its own below it.
-                    if cpuset.as_ref() == Some(mount) {
+                    // runc makes its own below it. Groups of `cpuset` start unusable.
+                    if controllers.iter().any(|controller| controller == "cpuset") {
                         copy_cpuset(mount, &parent)?;
                         copy_cpuset(&parent, &group)?;
                     }
                 }
-                Self::V2 { .. } => {
-                    // Enabled from the top down: a group has only what its parent hands on.
-                    enable_controllers(mount)?;
-                    fs::create_dir_all(&parent).at(&parent)?;
-                    enable_controllers(&parent)?;
-                    fs::create_dir_all(&group).at(&group)?;
-                }
+                Ok(())
             }
+            Self::V2 { mount, .. } => make_v2(mount, &[PREFIX, node]).map(drop),
         }
-        Ok(())
     }
 
-    /// Every group under our prefix, parents after their children.
+    /// Every group from the one that is called `root` on, parents after their children.
     #[must_use]
-    pub fn ours(&self) -> Vec<PathBuf> {
+    pub fn below(&self, root: &str) -> Vec<PathBuf> {
         let mut groups = Vec::new();
         for mount in self.mounts() {
-            let root = mount.join(PREFIX);
+            let root = mount.join(root);
             if root.is_dir() {
                 collect(&root, &mut groups);
             }
@@ -174,11 +198,11 @@ impl Cgroups {
         groups
     }
 
-    /// The processes in our groups.
+    /// The processes in those groups.
     #[must_use]
-    pub fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self, root: &str) -> Vec<i32> {
         let mut found: Vec<i32> = self
-            .ours()
+            .below(root)
             .iter()
             .filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok())
             .flat_map(|ids| ids.lines().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
@@ -188,15 +212,14 @@ impl Cgroups {
         found
     }
 
-    /// Removes every group of ours. A killed process leaves its group a little later, hence several
-    /// tries.
+    /// Removes those groups. A killed process leaves its group a little later, hence several tries.
     ///
     /// # Errors
     /// When a group is still busy after some seconds.
-    pub async fn remove(&self) -> Result<(), CgroupError> {
+    pub async fn remove(&self, root: &str) -> Result<(), CgroupError> {
         for attempt in 1.. {
             let mut failed = None;
-            for group in self.ours() {
+            for group in self.below(root) {
                 match fs::remove_dir(&group) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         failed = Some(Err(error).at(&group));
@@ -244,6 +267,18 @@ fn copy_cpuset(from: &Path, to: &Path) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// Makes the group with this path. Controllers are enabled from the top down: a group has only what its
+/// parent hands on.
+fn make_v2(mount: &Path, path: &[&str]) -> Result<PathBuf, CgroupError> {
+    let mut group = mount.to_owned();
+    for name in path {
+        enable_controllers(&group)?;
+        group.push(name);
+        fs::create_dir_all(&group).at(&group)?;
+    }
+    Ok(group)
+}
+
 fn enable_controllers(group: &Path) -> Result<(), CgroupError> {
     let file = group.join("cgroup.controllers");
     let available = fs::read_to_string(&file).at(&file)?;
@@ -274,10 +309,11 @@ mod tests {
     #[test]
     fn a_hybrid_machine_is_v1_with_its_v2_mount() {
         let found = Cgroups::from_mountinfo(HYBRID, false).unwrap();
-        let Cgroups::V1 { mounts, cpuset, hybrid } = &found else { panic!("{found}") };
-        assert_eq!(mounts.len(), 4);
-        assert_eq!(mounts[3], Path::new("/sys/fs/cgroup/unified"));
-        assert_eq!(cpuset.as_deref(), Some(Path::new("/sys/fs/cgroup/cpuset")));
+        let Cgroups::V1 { hierarchies, hybrid } = &found else { panic!("{found}") };
+        let controllers: Vec<_> =
+            hierarchies.iter().map(|each| each.controllers.join(" ")).collect();
+        assert_eq!(controllers, ["cpu", "cpuset", "name=systemd", ""]);
+        assert_eq!(hierarchies[3].mount, Path::new("/sys/fs/cgroup/unified"));
         assert!(hybrid);
         assert_eq!(found.to_string(), "cgroup v1 (hybrid)");
     }

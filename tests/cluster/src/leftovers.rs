@@ -64,8 +64,9 @@ impl Leftovers {
     pub fn find(cgroups: &Cgroups) -> Self {
         let namespaces = namespaces();
         let mut processes = processes_in(&namespaces);
-        processes.extend(cgroups.processes());
-        Self { processes, namespaces, cgroups: cgroups.ours(), state: names::state_dir().exists() }
+        processes.extend(cgroups.processes(names::PREFIX));
+        let cgroups = cgroups.below(names::PREFIX);
+        Self { processes, namespaces, cgroups, state: names::state_dir().exists() }
     }
 
     /// Is nothing left?
@@ -84,7 +85,7 @@ impl Leftovers {
         for namespace in &self.namespaces {
             run("ip", ["netns", "delete", namespace]).await?;
         }
-        cgroups.remove().await?;
+        cgroups.remove(names::PREFIX).await?;
         Ok(())
     }
 }
@@ -121,7 +122,10 @@ impl fmt::Display for Leftovers {
 }
 
 /// Kills the processes and waits until they are gone.
-async fn kill(processes: &BTreeSet<i32>) -> Result<(), LeftoversError> {
+///
+/// # Errors
+/// When one cannot be killed, or is still there after some seconds.
+pub async fn kill(processes: &BTreeSet<i32>) -> Result<(), LeftoversError> {
     for &process in processes {
         let Some(pid) = Pid::from_raw(process) else { continue };
         match kill_process(pid, Signal::KILL) {
