@@ -30,6 +30,9 @@ pub const MAX_PAYLOAD: usize = 1200;
 /// what was handed over cannot be taken back: the rest waits in a queue of the end's own (docs/protocol.md section 4).
 pub const HANDED_OVER: usize = 16 * 1024;
 
+/// What quinn says is free of that when it holds none: it counts what each takes beyond its bytes, and the next one in advance.
+pub const NONE_HANDED_OVER: usize = HANDED_OVER - size_of::<Bytes>();
+
 const LONG: u64 = 0;
 const ECHO: u64 = 1;
 const ECHO_REPLY: u64 = 2;

@@ -5,6 +5,8 @@
 //! [`HANDED_OVER`] bytes at a time ([`crate::transport`] sets that), and nothing while control bytes wait to be sent ([`Hold`]).
 //! While nothing waits and quinn has room, a datagram does not pass the queue at all. Those that wait have their turns by sender:
 //! see [`fair`].
+//!
+//! [`HANDED_OVER`]: baton_protocol::datagram::HANDED_OVER
 
 mod budget;
 mod fair;
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use baton_protocol::datagram::HANDED_OVER;
+use baton_protocol::datagram::NONE_HANDED_OVER;
 use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{LimitKind, Limited};
 use baton_protocol::hold::{self, Hold, Wire};
@@ -272,7 +274,7 @@ fn wire(connection: &Connection) -> Wire {
     Wire {
         stream_frames: stats.frame_tx.stream,
         lost: stats.path.lost_packets,
-        is_empty: connection.datagram_send_buffer_space() >= HANDED_OVER,
+        is_empty: connection.datagram_send_buffer_space() >= NONE_HANDED_OVER,
         rtt: stats.path.rtt,
     }
 }
@@ -294,6 +296,41 @@ mod tests {
         (0..1000).for_each(|_| assert_eq!(push(fast, 1), 1));
         let first = [egress.pop(), egress.pop()].map(|queued| queued.unwrap().datagram[0]);
         assert_eq!(first, [1, 2]);
+    }
+
+    /// A connection to an end of this process, and what must live as long.
+    async fn connected() -> (Connection, quinn::Endpoint, quinn::Endpoint) {
+        let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let certificate = made.cert.der().clone();
+        let server =
+            crate::transport::server(vec![certificate.clone()], key.into(), Guard::On).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let far = quinn::Endpoint::server(server, any).unwrap();
+        let near = quinn::Endpoint::client(any).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let mut tls = rustls::ClientConfig::builder_with_provider(crate::transport::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![baton_protocol::ALPN.to_vec()];
+        let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(tls));
+        let connecting = near.connect_with(config, far.local_addr().unwrap(), "relay").unwrap();
+        let accepting = async { far.accept().await.unwrap().await.unwrap() };
+        let (client, connection) = tokio::join!(connecting, accepting);
+        drop(client.unwrap());
+        (connection, near, far)
+    }
+
+    #[tokio::test]
+    async fn it_is_known_when_quinn_holds_no_datagram() {
+        let (connection, _near, _far) = connected().await;
+        assert!(wire(&connection).is_empty);
+        connection.send_datagram(Bytes::from_static(b"a")).unwrap();
+        assert!(!wire(&connection).is_empty, "before anything else had its turn");
     }
 
     #[test]

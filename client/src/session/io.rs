@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Slot;
-use baton_protocol::datagram::{Datagram, HANDED_OVER, echo_reply};
+use baton_protocol::datagram::{Datagram, NONE_HANDED_OVER, echo_reply};
 use baton_protocol::frame::{Decoder, Frame, FrameError};
 use baton_protocol::hold::{self, Hold, Wire};
 use baton_protocol::id::{PeerId, PeerPrefix};
@@ -78,7 +78,7 @@ impl Gate {
         Wire {
             stream_frames: stats.frame_tx.stream,
             lost: stats.path.lost_packets,
-            is_empty: self.connection.datagram_send_buffer_space() >= HANDED_OVER,
+            is_empty: self.connection.datagram_send_buffer_space() >= NONE_HANDED_OVER,
             rtt: stats.path.rtt,
         }
     }
