@@ -17,8 +17,12 @@ const MAX_PREFIXES: usize = 16_384;
 /// Connections whose handshake or HELLO is under way at a time. More are turned away.
 pub(crate) const MAX_JOINING: usize = 1024;
 
+/// Connections that are no sessions: those, and what has ended or failed and is remembered for some seconds, in case that its
+/// packets are late (RFC 9000 section 10.2). Each takes some 40 KiB, and nothing of whoever gave it up.
+const MAX_UNFINISHED: usize = 2 * MAX_JOINING;
+
 /// From so many on clients must show that their address is their own.
-const MANY_JOINING: usize = MAX_JOINING / 4;
+const MANY_UNFINISHED: usize = MAX_JOINING / 4;
 
 /// A first packet.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +32,8 @@ pub(crate) struct Knock {
     pub(crate) is_proven: bool,
     /// It may be asked to.
     pub(crate) may_prove: bool,
-    /// Connections whose handshake or HELLO is under way.
-    pub(crate) joining: usize,
+    /// Connections that are no sessions.
+    pub(crate) unfinished: usize,
 }
 
 /// What becomes of it.
@@ -45,6 +49,7 @@ pub(crate) enum Verdict {
 /// Label values of `limited_total`.
 pub(crate) const HANDSHAKES: &str = "handshakes";
 pub(crate) const PER_PREFIX: &str = "handshakes_per_prefix";
+pub(crate) const UNFINISHED: &str = "unfinished";
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -80,9 +85,12 @@ impl Door {
 
     /// What becomes of a first packet.
     pub(crate) fn knock(&mut self, knock: Knock, now: Instant) -> Verdict {
+        if knock.unfinished >= MAX_UNFINISHED {
+            return Verdict::Away(UNFINISHED);
+        }
         if knock.may_prove && !knock.is_proven {
             // Where prefixes are counted, nobody's may be used up in somebody else's name.
-            let must_prove = knock.joining >= MANY_JOINING
+            let must_prove = knock.unfinished >= MANY_UNFINISHED
                 || self.rates.handshakes_per_prefix.is_some()
                 || self.unproven.take(1, now).is_err();
             if must_prove {
@@ -121,7 +129,7 @@ mod tests {
     use super::*;
 
     fn knock(from: &str, is_proven: bool) -> Knock {
-        Knock { from: from.parse().unwrap(), is_proven, may_prove: true, joining: 0 }
+        Knock { from: from.parse().unwrap(), is_proven, may_prove: true, unfinished: 0 }
     }
 
     fn verdicts(door: &mut Door, count: usize, knock: Knock, now: Instant) -> [usize; 3] {
@@ -166,11 +174,13 @@ mod tests {
     fn where_there_is_little_room_all_must_prove_their_address() {
         let now = Instant::now();
         let mut door = Door::new(Rates::NONE, now);
-        let few = Knock { joining: MANY_JOINING - 1, ..knock("192.0.2.1", false) };
-        let many = Knock { joining: MANY_JOINING, ..few };
+        let few = Knock { unfinished: MANY_UNFINISHED - 1, ..knock("192.0.2.1", false) };
+        let many = Knock { unfinished: MANY_UNFINISHED, ..few };
         assert_eq!(door.knock(few, now), Verdict::Begin);
         assert_eq!(door.knock(many, now), Verdict::Prove);
         assert_eq!(door.knock(Knock { is_proven: true, ..many }, now), Verdict::Begin);
+        let full = Knock { is_proven: true, unfinished: MAX_UNFINISHED, ..many };
+        assert_eq!(door.knock(full, now), Verdict::Away(UNFINISHED));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! - [`Relay`]: a running relay. [`Config`] is what it needs.
 //! - [`drain`]: the shutdown state; the part that everything else exists for.
-//! - `door`: who may begin. [`greeting`]: what strangers say first.
+//! - `sieve`, `door`: who may begin. [`greeting`]: what strangers say first.
 //! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
 //! - [`rates`]: how much may pass.
 //! - `directory`: who is where, behind the one lock.
@@ -29,6 +29,7 @@ mod relay;
 pub mod seeds;
 mod session;
 mod siblings;
+mod sieve;
 mod socket;
 pub mod status;
 pub mod transport;

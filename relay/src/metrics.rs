@@ -22,6 +22,9 @@ pub(crate) const ATTACHMENTS: &str = "attachments_per_peer";
 /// The limit of all sessions.
 pub(crate) const SESSIONS: &str = "sessions";
 
+/// The limit of first packets, of which the kernel lets no more pass.
+const FIRST_PACKETS: &str = "first_packets";
+
 /// Kinds of path migration.
 pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
 
@@ -30,7 +33,8 @@ const HANDSHAKE_RESULTS: [&str; 7] =
     ["ok", "refused", "retry", "turned_away", "timeout", "failed", "violation"];
 
 /// Limits of attaching, beside those of sessions.
-const ATTACH_LIMITS: [&str; 4] = [door::HANDSHAKES, door::PER_PREFIX, ATTACHMENTS, SESSIONS];
+const ATTACH_LIMITS: [&str; 6] =
+    [FIRST_PACKETS, door::HANDSHAKES, door::PER_PREFIX, door::UNFINISHED, ATTACHMENTS, SESSIONS];
 
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -387,6 +391,13 @@ impl Metrics {
         self.limits.with_label_values(&[limit]).inc();
     }
 
+    /// So many first packets did not pass the kernel, by what is known of those that did.
+    pub(crate) fn held_back(&self, count: u64) {
+        if count > 0 {
+            self.limits.with_label_values(&[FIRST_PACKETS]).inc_by(count);
+        }
+    }
+
     /// A first packet was beyond this limit.
     pub(crate) fn turned_away(&self, limit: &'static str) {
         self.handshake("turned_away");
@@ -457,6 +468,8 @@ mod tests {
             r#"baton_relay_dropped_total{reason="queue_full"} 0"#,
             r#"baton_relay_limited_total{kind="pair_bytes"} 0"#,
             r#"baton_relay_limited_total{kind="handshakes_per_prefix"} 0"#,
+            r#"baton_relay_limited_total{kind="first_packets"} 0"#,
+            r#"baton_relay_limited_total{kind="unfinished"} 0"#,
             r#"baton_relay_sessions{state="home"} 0"#,
             r#"baton_relay_auth_failures_total{code="not_allowed"} 0"#,
             r#"baton_relay_renewals_total{result="failed"} 0"#,

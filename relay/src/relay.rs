@@ -1,6 +1,6 @@
 //! A running relay, as a library.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ use crate::metrics::Metrics;
 use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
-use crate::socket;
+use crate::sieve::{self, Arrivals};
+use crate::socket::{self, Counting};
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
 
@@ -157,11 +158,15 @@ impl Relay {
             directory.clone(),
             metrics.clone(),
         )?;
-        let endpoint =
-            public_endpoint(config.listen, config.certificates, config.private_key, guard)?;
-        let address = endpoint
-            .local_addr()
-            .map_err(|source| StartError::Bind { address: config.listen, source })?;
+        let bind = |source| StartError::Bind { address: config.listen, source };
+        let socket = socket::bind(config.listen).map_err(bind)?;
+        let arrivals: Arc<Arrivals> = Arc::default();
+        let server = transport::server(config.certificates, config.private_key, guard)?;
+        let endpoint = socket
+            .try_clone()
+            .and_then(|socket| public_endpoint(socket, server, arrivals.clone()))
+            .map_err(bind)?;
+        let address = endpoint.local_addr().map_err(bind)?;
         let (ready, is_ready) = watch::channel(false);
         let reporter = Arc::new(Reporter {
             metrics: metrics.clone(),
@@ -190,6 +195,7 @@ impl Relay {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(shared.clone(), endpoint.clone(), stopped.clone()));
         tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
+        tasks.spawn(sieve::run(socket, arrivals, metrics.clone(), stopped.clone()));
         tasks.spawn(driver::drive(directory.clone(), metrics, flag_set, stopped.clone()));
         tasks.spawn(keep_time(directory.clone(), stopped));
         info!(relay = %me, %address, mesh = %mesh_address, admin = %admin.address(), "started");
@@ -369,15 +375,13 @@ impl Running {
 }
 
 fn public_endpoint(
-    listen: SocketAddr,
-    certificates: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    guard: Guard,
-) -> Result<Endpoint, StartError> {
-    let server = transport::server(certificates, key, guard)?;
-    let bind = |source| StartError::Bind { address: listen, source };
-    let socket = socket::bind(listen).map_err(bind)?;
-    Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)
+    socket: UdpSocket,
+    server: quinn::ServerConfig,
+    arrivals: Arc<Arrivals>,
+) -> std::io::Result<Endpoint> {
+    let socket = Arc::new(Counting::new(socket, arrivals)?);
+    let runtime = Arc::new(TokioRuntime);
+    Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
 }
 
 /// Takes sessions in until the relay stops, and joins them all.
@@ -394,18 +398,20 @@ async fn accept(
             Some(_) = sessions.join_next() => {}
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                take_in(&shared, &mut door, &mut sessions, incoming);
+                let connections = endpoint.open_connections();
+                take_in(&shared, &mut door, &mut sessions, connections, incoming);
             }
         }
     }
     while sessions.join_next().await.is_some() {}
 }
 
-/// A first packet: serves it, or turns it away.
+/// A first packet, where there are so many connections: serves it, or turns it away.
 fn take_in(
     shared: &Arc<session::Shared>,
     door: &mut Door,
     sessions: &mut JoinSet<()>,
+    connections: usize,
     incoming: Incoming,
 ) {
     let (directory, now) = (&shared.directory, Instant::now());
@@ -414,7 +420,7 @@ fn take_in(
         from: incoming.remote_address().ip(),
         is_proven: incoming.remote_address_validated(),
         may_prove: incoming.may_retry(),
-        joining: directory.joining(),
+        unfinished: connections.saturating_sub(directory.sessions()),
     };
     match door.knock(knock, now) {
         Verdict::Begin => {}

@@ -39,9 +39,9 @@ impl Directory {
         Some(Joining(self.clone()))
     }
 
-    /// How many connections are joining.
-    pub(crate) fn joining(&self) -> usize {
-        self.lock().joining
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.lock().sessions.len()
     }
 
     /// The id for a new session.
