@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use quinn::RecvStream;
 
 use super::Shared;
@@ -11,6 +12,7 @@ use super::handle::Handle;
 use super::ingress::Ingress;
 use super::routes::{Routes, Seen, take, take_detour};
 use super::serving::TICK;
+use super::turn::Turn;
 use crate::detour;
 use crate::mailbox::Mailbox;
 
@@ -44,6 +46,7 @@ impl Intake {
         let connection = &self.handle.connection;
         let mut address = connection.remote_address();
         let mut look_at = Instant::now();
+        let mut turn = Turn::new(look_at);
         while let Ok(datagram) = connection.read_datagram().await {
             let now = Instant::now();
             if look_at <= now {
@@ -55,11 +58,19 @@ impl Intake {
                     let _ = self.seen.put(Seen::Elsewhere);
                 }
             }
-            let mut ingress = self.ingress();
-            let metrics = &self.shared.metrics;
-            let what = take(&self.handle, &self.routes, &mut ingress, &datagram, now, metrics);
-            self.say(what, &mut ingress);
+            self.take_one(&datagram, now);
+            if turn.is_over() {
+                tokio::task::yield_now().await;
+                turn = turn.next(Instant::now());
+            }
         }
+    }
+
+    fn take_one(&self, datagram: &Bytes, now: Instant) {
+        let mut ingress = self.ingress();
+        let metrics = &self.shared.metrics;
+        let what = take(&self.handle, &self.routes, &mut ingress, datagram, now, metrics);
+        self.say(what, &mut ingress);
     }
 
     /// Takes the one datagram of a stream.

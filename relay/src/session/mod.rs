@@ -17,6 +17,7 @@ mod registration;
 mod routes;
 mod serve;
 mod serving;
+mod turn;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use baton_protocol::bucket::Rate;
+use baton_protocol::datagram;
 use baton_protocol::frame::{Frame, Intent, LimitKind, Limited, RefusalCode, Retry};
 use baton_protocol::id::PeerId;
 use baton_protocol::session::Limits;
@@ -253,6 +254,33 @@ async fn one_address_takes_no_handshakes_from_another() {
     assert_eq!((second.len(), turned), (2, 0));
     let limited = r#"baton_relay_limited_total{kind="handshakes_per_prefix"}"#;
     assert_eq!(count(&relay, limited), away);
+    relay.stop().await;
+}
+
+/// On one thread, whoever yields goes on when all others had their turn: the reader of a session that floods, too.
+#[tokio::test]
+async fn a_flood_of_the_smallest_datagrams_leaves_everybody_their_turns() {
+    const FLOOD: u64 = 5_000;
+    /// A turn, and one more that may lie between two of ours.
+    const MOST: u64 = 2 * 256;
+    let relay = pool::with(Rates::NONE).await;
+    let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;
+    peer.open(16, PeerId::from_bytes([9; 32])).await;
+    // Many of them are in a packet, and many packets come at once.
+    let (connection, datagram) = (peer.connection.clone(), datagram::aliased(16, b""));
+    let flood = tokio::spawn(async move {
+        for _ in 0..FLOOD {
+            connection.send_datagram_wait(datagram.clone()).await.unwrap();
+        }
+    });
+    let came = || count(&relay, r#"baton_relay_datagrams_total{direction="in"}"#);
+    let (mut before, mut longest) = (came(), 0);
+    while !flood.is_finished() {
+        tokio::task::yield_now().await;
+        let now = came();
+        longest = longest.max(now - std::mem::replace(&mut before, now));
+    }
+    assert!((1..=MOST).contains(&longest), "{longest} of {before} between two turns");
     relay.stop().await;
 }
 

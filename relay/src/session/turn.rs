@@ -1,0 +1,60 @@
+//! How many datagrams of one session are taken until all others had their turn. It is told the time.
+//!
+//! A packet may hold hundreds of the smallest datagrams. Whoever sends them without end has as many turns as everybody, and what
+//! comes faster than its turns is dropped by quinn, the oldest first: that costs next to nothing. A turn is as long as it takes to
+//! keep up with what an honest session sends, however long the others took: so who sends less is never behind.
+
+use std::time::{Duration, Instant};
+
+/// A session that sends so many in a second keeps up, as long as the relay does.
+const PER_SECOND: u32 = 32_000;
+
+/// A turn has so many at least, and at most.
+const LEAST: u32 = 16;
+const MOST: u32 = 256;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Turn {
+    began: Instant,
+    left: u32,
+}
+
+impl Turn {
+    /// The first one.
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { began: now, left: LEAST }
+    }
+
+    /// One was taken. Whether it was the last.
+    pub(super) const fn is_over(&mut self) -> bool {
+        self.left -= 1;
+        self.left == 0
+    }
+
+    /// The next one.
+    pub(super) fn next(&self, now: Instant) -> Self {
+        let passed = now.saturating_duration_since(self.began).min(Duration::from_secs(1));
+        let due = passed.as_secs_f64() * f64::from(PER_SECOND);
+        Self { began: now, left: (due as u32).clamp(LEAST, MOST) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn length(mut turn: Turn) -> u32 {
+        (1..).find(|_| turn.is_over()).unwrap()
+    }
+
+    #[test]
+    fn a_turn_is_as_long_as_its_session_has_waited() {
+        let now = Instant::now();
+        let turn = Turn::new(now);
+        let lengths = [0, 100, 1_000, 2_000, 100_000]
+            .map(|waited| length(turn.next(now + Duration::from_micros(waited))));
+        assert_eq!(lengths, [LEAST, LEAST, 32, 64, MOST]);
+        assert_eq!(length(turn), LEAST);
+    }
+}
