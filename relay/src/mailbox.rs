@@ -50,7 +50,8 @@ impl<T> Mailbox<T> {
         }
     }
 
-    fn pop(&self) -> Option<T> {
+    /// The next one, if there is one.
+    pub(crate) fn pop(&self) -> Option<T> {
         let mut queue = self.lock();
         let entry = queue.pop_front()?;
         if queue.is_empty() {

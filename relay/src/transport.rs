@@ -24,13 +24,14 @@ const DATAGRAM_RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// What a client may send on its control stream before it is read. The longest frame has 16 KiB. Whoever has not said HELLO
 /// yet costs as much as whoever has: so these three bound what strangers can make a relay hold.
-const STREAM_WINDOW: u32 = 64 * 1024;
+const STREAM_WINDOW: u32 = 32 * 1024;
 
 /// The same, of its whole connection: room for what is read, but not yet credited.
-const RECEIVE_WINDOW: u32 = 128 * 1024;
+const RECEIVE_WINDOW: u32 = 64 * 1024;
 
-/// What waits on the control stream for a client, sent or not.
-const SEND_WINDOW: u64 = 256 * 1024;
+/// What waits on streams for a client, sent or not: 32 datagrams that do not fit its path, and control frames beside them. A
+/// client that takes nothing costs so much until it is closed.
+const SEND_WINDOW: u64 = 48 * 1024;
 
 /// First packets that nobody has looked at yet, at a time; quinn turns more away by itself. It would keep 65,536.
 const MAX_INCOMING: usize = 4096;

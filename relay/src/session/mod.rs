@@ -12,6 +12,7 @@ mod ingress;
 mod intake;
 mod join;
 mod outbox;
+mod pace;
 mod path;
 mod registration;
 mod routes;

@@ -15,11 +15,18 @@ use super::handle::Handle;
 use super::intake::Intake;
 use super::join::Joined;
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
 const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
+
+/// The longest read from a control stream.
+const READ: usize = 4096;
+
+/// What one session does until all others had their turn.
+const IN_A_TURN: u8 = 8;
 
 /// What ended a session from within.
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +87,22 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
         Serving::new(shared, &handle, admitted, limits, intake.clone(), outbox.clone());
     // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
     let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
+    let (mut pace, mut passes) = (Pace::new(Instant::now()), 0_u8);
     let fault = loop {
+        passes = passes.wrapping_add(1);
+        if passes.is_multiple_of(IN_A_TURN) {
+            tokio::task::yield_now().await;
+        }
         // What is due is done on every pass: what never ends must not keep it waiting.
-        let due = step.and_then(|()| serving.handle_timeout(Instant::now()));
+        let now = Instant::now();
+        let due = step.and_then(|()| serving.handle_timeout(now));
         if let Err(fault) = due {
             break fault;
         }
         registration.set_phase(serving.phase());
         let room = outbox.has_room();
-        let timeout = serving.poll_timeout();
+        let pause = pace.pause(now);
+        let timeout = pause.into_iter().fold(serving.poll_timeout(), Instant::min);
         step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
@@ -99,7 +113,9 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             }
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
-            read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
+            read = read_control(&mut receive, &mut decoder, &mut pace), if room && pause.is_none() => {
+                serving.read(read)
+            }
             () = outbox.room(), if !room => Ok(()),
             seen = intake.seen.next(), if room => { serving.seen(seen); Ok(()) }
             Ok(stream) = handle.connection.accept_uni() => {
@@ -117,28 +133,31 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     shared.metrics.dropped(Dropped::Ended, handle.egress.close());
 }
 
-/// The next frame. Cancel-safe: bytes that were read are in the decoder.
+/// The next frame, or `None` if what was read is none yet. Cancel-safe: bytes that were read are in the decoder.
 async fn read_control(
     receive: &mut RecvStream,
     decoder: &mut baton_protocol::frame::Decoder,
-) -> Result<Frame, Fault> {
-    loop {
-        if let Some(frame) = decoder.next_frame()? {
-            return Ok(frame);
-        }
-        let chunk = receive.read_chunk(16 * 1024, true).await?.ok_or(Fault::ControlEnded)?;
-        decoder.push(&chunk.bytes);
+    pace: &mut Pace,
+) -> Result<Option<Frame>, Fault> {
+    if let Some(frame) = decoder.next_frame()? {
+        pace.frame(Instant::now());
+        return Ok(Some(frame));
     }
+    let chunk = receive.read_chunk(READ, true).await?.ok_or(Fault::ControlEnded)?;
+    pace.bytes(chunk.bytes.len(), Instant::now());
+    decoder.push(&chunk.bytes);
+    Ok(None)
 }
 
 async fn write_control(handle: Arc<Handle>, mut send: SendStream, outbox: Arc<Outbox>) {
     loop {
-        let frame = outbox.next().await;
+        let frames = outbox.next().await;
         handle.egress.control_written(&handle.connection);
-        if let Err(error) = send.write_all(&frame.encode()).await {
+        if let Err(error) = send.write_all(&frames).await {
             debug!(%error, "control stream");
             return;
         }
+        outbox.write();
     }
 }
 

@@ -37,7 +37,7 @@ const IDLE_TICK: Duration = Duration::from_secs(1);
 /// A client is told at most this often that a peer is not there.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A client that reads nothing of what waits for it for so long is closed.
+/// A client to which nothing of what waits for it can be written for so long is closed.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session that came to take over does so at once, or its client is gone.
@@ -80,7 +80,9 @@ pub(super) struct Serving<'a> {
     /// The end of a phase that must end, and of which.
     phase_ends: Option<Instant>,
     phase: &'static str,
-    /// Set while nothing more can be told to its client: until then.
+    /// Frames that were written for its client, when that was looked at last.
+    written: u32,
+    /// Set while others wait, and nothing of them could be written: until then.
     stalled: Option<Instant>,
 }
 
@@ -113,6 +115,7 @@ impl<'a> Serving<'a> {
             notice_at: now,
             tick_at: now + IDLE_TICK,
             phase_ends: None,
+            written: 0,
             stalled: None,
         };
         serving.enter_phase(now);
@@ -143,9 +146,7 @@ impl<'a> Serving<'a> {
         if is_due(self.phase_ends) {
             return Err(if self.handle.is_standby() { Fault::Idle } else { Fault::Moved });
         }
-        let until = self.stalled.unwrap_or(now + READ_PATIENCE);
-        self.stalled = (!self.outbox.has_room()).then_some(until);
-        if is_due(self.stalled) {
+        if self.stalls(now) {
             return Err(Fault::Slow);
         }
         if self.tick_at <= now {
@@ -154,6 +155,15 @@ impl<'a> Serving<'a> {
             self.ask_the_gate()?;
         }
         Ok(())
+    }
+
+    /// Whether something has waited for its client for so long, and nothing of it could be written.
+    fn stalls(&mut self, now: Instant) -> bool {
+        let written = self.outbox.written();
+        let goes_on = std::mem::replace(&mut self.written, written) != written;
+        let until = self.stalled.filter(|_| !goes_on).unwrap_or(now + READ_PATIENCE);
+        self.stalled = self.outbox.is_busy().then_some(until);
+        self.stalled.is_some_and(|until| until <= now)
     }
 
     /// As much may come for it as the rates say now.
@@ -223,8 +233,11 @@ impl<'a> Serving<'a> {
     }
 
     /// Takes what the control stream's reader brought.
-    pub(super) fn read(&mut self, read: Result<Frame, Fault>) -> Result<(), Fault> {
-        Ok(self.session.handle_frame(read?)?)
+    pub(super) fn read(&mut self, read: Result<Option<Frame>, Fault>) -> Result<(), Fault> {
+        match read? {
+            Some(frame) => Ok(self.session.handle_frame(frame)?),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn obey(&mut self, command: Command) {

@@ -285,6 +285,34 @@ async fn a_flood_of_the_smallest_datagrams_leaves_everybody_their_turns() {
 }
 
 #[tokio::test]
+async fn control_frames_without_end_are_taken_slowly_and_what_is_meant_is_answered_all_the_same() {
+    let relay = pool::with(Rates::NONE).await;
+    let (mut peer, _) = Peer::attach(&relay, &Who::new(1)).await;
+    let shut = Frame::Shut { alias: 16 }.encode();
+    let start = Instant::now();
+    // At once come as many as two seconds may have; these are as many as four may.
+    peer.write(&shut.repeat(20_000)).await;
+    peer.open(16, PeerId::from_bytes([9; 32])).await;
+    let took = start.elapsed();
+    assert!(took > std::time::Duration::from_secs(1), "they were taken in {took:?}");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_what_waits_for_it_is_closed_however_little_that_is() {
+    let relay = pool::with(Rates::NONE).await;
+    let who = Who::new(1);
+    let mut deaf = Peer::connect_deaf(relay.address()).await.unwrap();
+    deaf.hello(&who, who.hello(Intent::Fresh, Bytes::new(), Bytes::new())).await;
+    for number in 0..3 {
+        deaf.say(Frame::Watch { peer: PeerId::from_bytes([number; 32]) }).await;
+    }
+    let limit = u64::from(baton_protocol::close::CloseCode::LimitExceeded.code());
+    assert_eq!(deaf.closed().await, limit);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn routes_and_watches_are_as_many_as_welcome_says_and_no_more() {
     let held = Limits { routes: 2, watches: 3, ..Limits::DEFAULT };
     let relay = pool::with(Rates { held, ..Rates::NONE }).await;

@@ -17,9 +17,9 @@ async fn again(relay: &Relay, who: &Who) -> Peer {
 
 #[tokio::test]
 async fn a_watcher_that_falls_behind_is_told_so_and_watches_anew() {
-    // More answers than a relay writes for a client that does not read (64 KiB, and 448 frames), and more changes than it keeps
+    // More answers than a relay writes for a client that does not read (32 KiB, and 448 frames), and more changes than it keeps
     // for one. But all that is asked must find room on its way, too.
-    const ASKED: usize = 2_700;
+    const ASKED: usize = 1_700;
     const CHANGES: usize = 150;
     let relay = pool::one().await;
     let (a, b) = (Who::new(1), Who::new(2));
