@@ -12,7 +12,8 @@
 //! - what only the client said (MOVED) is believed for [`MOVE_PATIENCE`], until its new relay says it too;
 //! - a sibling whose link is lost keeps its peers for [`LINK_PATIENCE`];
 //! - who is gone is remembered for [`TOMBSTONE`], so that an old announcement that was late does not bring it back. Who is
-//!   only presumed gone comes back when its relay names it again.
+//!   only presumed gone comes back when its relay names it again;
+//! - of more than [`MAX_TOMBSTONES`] who are gone the oldest are forgotten: a key costs its maker nothing.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,12 @@ pub const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a gone peer's last stamp is remembered: longer than any resynchronisation between relays takes.
 pub const TOMBSTONE: Duration = Duration::from_secs(600);
+
+/// So many who are gone are remembered: some 30 MB. Two hundred that come and go in each second are not so many.
+pub const MAX_TOMBSTONES: usize = 131_072;
+
+/// Tombstones end in their order, and so do others that are held: among so many of these the next tombstone is looked for.
+const LOOKED_THROUGH: usize = 1024;
 
 /// One attachment of a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -334,8 +341,20 @@ impl Presence {
         let before = known.as_ref().map(|home| home.group.clone());
         if let Some(home) = known {
             self.set(peer, home, State::Tombstone(now + TOMBSTONE, how));
+            if self.peers.len() - self.online > MAX_TOMBSTONES {
+                self.forget_oldest();
+            }
         }
         Change { peer, before, after: None, unbroken: false, relay: None, replaced: None }
+    }
+
+    fn forget_oldest(&mut self) {
+        let is_gone = |peer: &PeerId| self.peers.get(peer).is_some_and(|it| !it.state.is_online());
+        let mut next = self.timers.iter().take(LOOKED_THROUGH);
+        if let Some(timer) = next.find(|(_, peer)| is_gone(peer)).copied() {
+            self.timers.remove(&timer);
+            self.peers.remove(&timer.1);
+        }
     }
 
     fn set(&mut self, peer: PeerId, home: Home, state: State) {

@@ -81,6 +81,29 @@ fn a_late_announcement_does_not_bring_back_who_is_gone() {
 }
 
 #[test]
+fn of_too_many_who_are_gone_the_oldest_are_forgotten_and_nobody_who_is_there() {
+    let mut now = Instant::now();
+    let mut presence = Presence::new();
+    let peer = |number: usize| {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        PeerId::from_bytes(bytes)
+    };
+    let stays = PeerId::from_bytes([255; 32]);
+    presence.announce(stays, home(1, A, 1));
+    for number in 0..MAX_TOMBSTONES + 1000 {
+        now += Duration::from_micros(1);
+        presence.announce(peer(number), home(1, A, 1));
+        presence.withdraw(peer(number), Stamp::from_u64(1), A, Withdrawal::Gone, now);
+    }
+    assert_eq!(presence.peers.len(), MAX_TOMBSTONES + 1);
+    assert_eq!(presence.timers.len(), MAX_TOMBSTONES);
+    assert!(presence.home(&stays).is_some());
+    assert_eq!(presence.last(&peer(999)), None, "the oldest");
+    assert!(presence.last(&peer(1000)).is_some());
+}
+
+#[test]
 fn a_move_waits_for_its_announcement_but_not_for_ever() {
     let now = Instant::now();
     let mut presence = Presence::new();
