@@ -155,6 +155,20 @@ pub(crate) const TARGETS: &[Target] = &[
         }),
     },
     Target {
+        name: "abuse",
+        tier: "fleet",
+        about: "a relay with one CPU and 512 MiB is abused in all ways, and its neighbours do not notice",
+        from: Extent::Full,
+        // Relay and attacker are built for release first.
+        limit: minutes(20),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["abuse"],
+            threads: Some(1),
+        }),
+    },
+    Target {
         name: "fuzz",
         tier: "fuzz",
         about: "whatever strangers may send, under a guided fuzzer for 20 s each",
