@@ -30,6 +30,10 @@ use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics};
 use crate::rates::{Meter, Throughput};
 
+/// Datagrams of one queue that are handed over until all others had their turn: when a thousand who acknowledge nothing are tried
+/// again, all of their queues move at once.
+const IN_A_TURN: u8 = 16;
+
 const RECEIVER: [LimitKind; 2] = [LimitKind::ReceiverDatagrams, LimitKind::ReceiverBytes];
 
 /// Whether control bytes are guarded against datagrams.
@@ -192,8 +196,12 @@ impl Egress {
 
     /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
     pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
-        let mut detours = Detours::default();
+        let (mut detours, mut passes) = (Detours::default(), 0_u8);
         loop {
+            passes = passes.wrapping_add(1);
+            if passes.is_multiple_of(IN_A_TURN) {
+                tokio::task::yield_now().await;
+            }
             let Some(Queued { datagram, payload }) = self.pop() else {
                 self.filled.notified().await;
                 continue;
@@ -299,7 +307,7 @@ mod tests {
     }
 
     /// A connection to an end of this process, and what must live as long.
-    async fn connected() -> (Connection, quinn::Endpoint, quinn::Endpoint) {
+    async fn connected() -> (Connection, Connection, [quinn::Endpoint; 2]) {
         let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let certificate = made.cert.der().clone();
@@ -321,13 +329,32 @@ mod tests {
         let connecting = near.connect_with(config, far.local_addr().unwrap(), "relay").unwrap();
         let accepting = async { far.accept().await.unwrap().await.unwrap() };
         let (client, connection) = tokio::join!(connecting, accepting);
-        drop(client.unwrap());
-        (connection, near, far)
+        (connection, client.unwrap(), [near, far])
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_moves_leaves_others_their_turns() {
+        let (connection, _client, _ends) = connected().await;
+        let egress = Arc::new(Egress::default());
+        // So many of the smallest ones have room at quinn's at once.
+        (0..400).for_each(|_| assert_eq!(egress.push_own(Bytes::from_static(b"a")), 0));
+        let running = egress.clone();
+        let task = tokio::spawn(async move {
+            running.run(&connection, Direction::Out, &Metrics::new()).await;
+        });
+        let (mut before, mut longest) = (400, 0);
+        while before > 0 {
+            tokio::task::yield_now().await;
+            let left = egress.lock().datagrams.len();
+            longest = longest.max(std::mem::replace(&mut before, left) - left);
+        }
+        task.abort();
+        assert!((1..=2 * usize::from(IN_A_TURN)).contains(&longest), "{longest} in a turn");
     }
 
     #[tokio::test]
     async fn it_is_known_when_quinn_holds_no_datagram() {
-        let (connection, _near, _far) = connected().await;
+        let (connection, _client, _ends) = connected().await;
         assert!(wire(&connection).is_empty);
         connection.send_datagram(Bytes::from_static(b"a")).unwrap();
         assert!(!wire(&connection).is_empty, "before anything else had its turn");
