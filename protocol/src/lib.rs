@@ -9,7 +9,7 @@
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
 //! - [`detour`]: the way of datagrams that do not fit the path.
-//! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
+//! - [`path`]: what either end knows of the client's addresses. [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
 //! - [`hello`]: what a client signs, and how that is verified.
 //! - [`ticket`]: what lets a session go on at another relay.
 //! - [`token`]: what makers and judges of access tokens agree on.
@@ -35,6 +35,7 @@ pub mod hold;
 pub mod id;
 pub mod liveness;
 pub mod packet;
+pub mod path;
 pub mod pkcs8;
 pub mod presence;
 pub mod renewal;

@@ -26,6 +26,7 @@ use crate::frame::{
     Renewed, RouteId, Token,
 };
 use crate::id::{PeerId, RelayId, Stamp};
+use crate::path::report::PathReport;
 
 /// How much a session may have at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +95,8 @@ pub enum Order {
         /// As it came.
         token: Token,
     },
+    /// An attempt to migrate came to its end, as the client says. Answer with [`Session::probes`]: it may have used some.
+    PathReport(PathReport),
     /// The client lives elsewhere now; forward there what still comes for it.
     Moved {
         /// Of its new attachment.
@@ -269,6 +272,7 @@ impl Session {
             }
             Frame::GoAwayAck { sequence } => self.acknowledged(sequence)?,
             Frame::Renew { token } => self.orders.push_back(Order::Renew { token }),
+            Frame::PathReport(report) => self.orders.push_back(Order::PathReport(report)),
             Frame::Active if self.phase == Phase::Standby => {
                 self.phase = Phase::Home;
                 self.orders.push_back(Order::Announce);
@@ -305,6 +309,11 @@ impl Session {
             Ok(renewed) => Frame::Renewed(renewed),
             Err(refused) => Frame::RenewRefused(refused),
         });
+    }
+
+    /// Gives the client ids for probes of new paths, in place of those before.
+    pub fn probes(&mut self, ids: Vec<RouteId>) {
+        self.send(Frame::Probes { ids });
     }
 
     /// Asks the session to move. A GOAWAY that is still outstanding is withdrawn first, so that at most one is.

@@ -25,6 +25,18 @@ pub(crate) const SESSIONS: &str = "sessions";
 /// Kinds of path migration.
 pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
 
+/// What became of a probe of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Probe {
+    Answered = 0,
+    /// Its id is that of no session, or was used before.
+    Unknown = 1,
+    /// There were too many.
+    Limited = 2,
+}
+
+const PROBES: [&str; 3] = ["answered", "unknown", "limited"];
+
 /// Results of a handshake.
 const HANDSHAKE_RESULTS: [&str; 7] =
     ["ok", "refused", "retry", "turned_away", "timeout", "failed", "violation"];
@@ -99,6 +111,9 @@ pub struct Metrics {
     config_stale: IntGauge,
     migrations: IntCounterVec,
     migration_duration: Histogram,
+    probes: [IntCounter; 3],
+    pub(crate) suspects: IntGauge,
+    pub(crate) evictions: IntCounter,
     handovers: IntCounterVec,
     handover_gap: Histogram,
     pub(crate) reclaims: IntCounter,
@@ -187,6 +202,8 @@ impl Metrics {
             &["direction"],
         )?;
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
+        let probes =
+            counters("probes_total", "Probes of paths, by what became of them", &["result"])?;
         let limits = counters("limited_total", "What was beyond a limit, by which", &["kind"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
@@ -227,6 +244,12 @@ impl Metrics {
                 "migration_duration_seconds",
                 "From the first packet from a new address to the echo over it",
             )?,
+            probes: PROBES.map(|result| probes.with_label_values(&[result])),
+            suspects: gauge(
+                "suspect_sessions",
+                "Sessions of which nothing was heard for two keep-alives, and that may come back",
+            )?,
+            evictions: counter("evictions_total", "Suspect sessions that did not come back")?,
             handovers: counters(
                 "handovers_total",
                 "Sessions that moved here from a relay that goes away",
@@ -340,6 +363,11 @@ impl Metrics {
         if failed.is_none() {
             self.migration_duration.observe(took.as_secs_f64());
         }
+    }
+
+    /// A probe of a path came.
+    pub(crate) fn probe(&self, what: Probe) {
+        self.probes[what as usize].inc();
     }
 
     /// A session came from a relay that goes away, or tried to.
@@ -465,6 +493,9 @@ mod tests {
             r#"baton_relay_detours_total{direction="out"} 0"#,
             r#"baton_relay_dropped_total{reason="unfinished"} 0"#,
             "baton_relay_reclaims_total 0",
+            r#"baton_relay_probes_total{result="unknown"} 0"#,
+            "baton_relay_suspect_sessions 0",
+            "baton_relay_evictions_total 0",
             "baton_relay_config_stale 0",
             "baton_relay_queued_bytes 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,

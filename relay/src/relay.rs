@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
-use quinn::{Endpoint, Incoming, TokioRuntime};
+use baton_protocol::liveness::{Timers, WrongOrder};
+use quinn::{Endpoint, Incoming, Runtime as _, ServerConfig, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use crate::egress::{Budget, Guard};
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
+use crate::paths::{ProbeKey, ProbedSocket, Responder};
 use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
@@ -61,6 +63,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// How much may pass.
     pub rates: Rates,
+    /// How long nothing may be heard of a session. Clients are told, and these are for all of the pool's relays alike.
+    pub timers: Timers,
 }
 
 /// What of a [`Config`] may be other while the relay runs.
@@ -94,12 +98,19 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Times in an order in which they make no sense: all that is wrong with them.
+    #[error("the times cannot be used: {}", list(.0))]
+    Timers(Vec<WrongOrder>),
     /// The mesh.
     #[error("the mesh cannot be set up")]
     Mesh(#[from] IdentityError),
     /// The admin port.
     #[error(transparent)]
     Admin(#[from] AdminError),
+}
+
+fn list(wrong: &[WrongOrder]) -> String {
+    wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A running relay. It serves until [`Relay::stop`]; dropping it ends it without saying goodbye.
@@ -145,6 +156,10 @@ impl Relay {
                 "this relay lets anyone in who holds a key: `--auth-mode open` is for tests and closed networks"
             );
         }
+        let wrong = config.timers.faults();
+        if !wrong.is_empty() {
+            return Err(StartError::Timers(wrong));
+        }
         let metrics = Arc::new(Metrics::new());
         let boot = rand::random();
         let me = RelayId::of_pod(&config.name);
@@ -157,8 +172,12 @@ impl Relay {
             directory.clone(),
             metrics.clone(),
         )?;
-        let endpoint =
-            public_endpoint(config.listen, config.certificates, config.private_key, guard)?;
+        let server =
+            transport::server(config.certificates, config.private_key, guard, config.timers.idle)?;
+        let probe_key = Arc::new(ProbeKey::new(me, rand::random()));
+        let (key, now) = (probe_key.clone(), Instant::now());
+        let responder = Responder::new(key, directory.clone(), metrics.clone(), now);
+        let endpoint = public_endpoint(config.listen, server, responder)?;
         let address = endpoint
             .local_addr()
             .map_err(|source| StartError::Bind { address: config.listen, source })?;
@@ -181,6 +200,8 @@ impl Relay {
             guard,
             budget: Arc::new(Budget::new(config.rates.queued_bytes, metrics.queued.clone())),
             rates: rates::Current::new(config.rates),
+            timers: config.timers,
+            probe_key,
         });
 
         let (flag, flag_set) = watch::channel(None);
@@ -248,7 +269,9 @@ impl Relay {
     /// Goes on with these. No session ends for it, other than those of peers that an allowlist names no more. If there is an
     /// error nothing is changed.
     pub async fn reload(&self, reload: Reload) -> Result<(), TlsError> {
-        let server = transport::server(reload.certificates, reload.private_key, self.shared.guard)?;
+        let session::Shared { guard, timers, .. } = &*self.shared;
+        let server =
+            transport::server(reload.certificates, reload.private_key, *guard, timers.idle)?;
         // One that was stopped has nothing to go on with.
         if let Some(running) = self.running.lock().await.as_ref() {
             running.endpoint.set_server_config(Some(server));
@@ -370,14 +393,16 @@ impl Running {
 
 fn public_endpoint(
     listen: SocketAddr,
-    certificates: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    guard: Guard,
+    server: ServerConfig,
+    responder: Responder,
 ) -> Result<Endpoint, StartError> {
-    let server = transport::server(certificates, key, guard)?;
     let bind = |source| StartError::Bind { address: listen, source };
     let socket = socket::bind(listen).map_err(bind)?;
-    Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(TokioRuntime)).map_err(bind)
+    let runtime = Arc::new(TokioRuntime);
+    let socket = runtime.wrap_udp_socket(socket).map_err(bind)?;
+    let socket = Arc::new(ProbedSocket::new(socket, responder));
+    Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
+        .map_err(bind)
 }
 
 /// Takes sessions in until the relay stops, and joins them all.

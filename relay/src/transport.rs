@@ -114,6 +114,7 @@ pub(crate) fn server(
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     guard: Guard,
+    idle_timeout: Duration,
 ) -> Result<quinn::ServerConfig, TlsError> {
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -124,6 +125,7 @@ pub(crate) fn server(
     tls.send_tls13_tickets = 0;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let mut transport = transport();
+    transport.max_idle_timeout(Some(idle(idle_timeout)));
     if guard == Guard::Off {
         transport.datagram_send_buffer_size(UNGUARDED);
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Slot;
-use baton_protocol::datagram::{Datagram, HANDED_OVER, echo_reply};
+use baton_protocol::datagram::{Datagram, HANDED_OVER, PADDED, echo_reply};
 use baton_protocol::frame::{Decoder, Frame, FrameError};
 use baton_protocol::hold::{self, Hold, Wire};
 use baton_protocol::id::{PeerId, PeerPrefix};
@@ -139,17 +139,25 @@ pub(super) async fn read_datagrams(
             Ok(Datagram::Long { sender, payload }) => senders.long(sender, payload),
             // At once and past the queue: the relay decides by it whether a path works.
             Ok(Datagram::Echo { nonce }) => {
-                let size = connection.max_datagram_size().unwrap_or(0);
-                let _ = connection.send_datagram(echo_reply(nonce, size));
+                let _ = connection.send_datagram(echo_reply(nonce, padded(&connection)));
                 // It is repeated until answered; another nonce is another address.
                 if last_echo.replace(nonce) != Some(nonce) {
                     let _ = inputs.send((slot, Input::Migrated)).await;
                 }
             }
-            Ok(Datagram::EchoReply { .. }) => {}
+            Ok(
+                Datagram::EchoReply { .. }
+                | Datagram::PathConfirm { .. }
+                | Datagram::PathConfirmed { .. },
+            ) => {}
             Err(error) => tracing::debug!(%error, "a datagram was dropped"),
         }
     }
+}
+
+/// What is said about a path has this size.
+fn padded(connection: &quinn::Connection) -> usize {
+    connection.max_datagram_size().unwrap_or(0).min(PADDED)
 }
 
 /// Reads frames until the stream breaks the protocol, and says how. If the connection ends instead, this waits: whoever

@@ -10,7 +10,7 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Timers};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
@@ -73,6 +73,7 @@ impl Fleet {
             epoch: 1,
             max_sessions: 1000,
             rates: self.rates,
+            timers: Timers::default(),
         });
         let relay = relay.unwrap();
         relay.set_seeds(Seeds { addresses: self.relays.iter().map(Relay::mesh_address).collect() });

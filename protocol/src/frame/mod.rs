@@ -15,13 +15,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
-pub use hello::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Hello, Intent};
+pub use hello::{CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Hello, Intent};
 pub use limited::{LimitKind, Limited};
 pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
+pub(crate) use welcome::{read_address, read_duration, write_address, write_duration};
 
 use crate::id::{PeerId, RelayId, Stamp};
+use crate::path::report::PathReport;
 use crate::varint;
 use crate::wire::{Reader, WireError, put_bytes};
 
@@ -168,6 +170,13 @@ pub enum Frame {
         /// Bits, as in HELLO.
         known: u64,
     },
+    /// Relay: ids for probes of new paths, in place of those before.
+    Probes {
+        /// Each is good for one probe.
+        ids: Vec<RouteId>,
+    },
+    /// Client: this is how an attempt to migrate ended.
+    PathReport(PathReport),
     /// Relay: the peer at the other end of a route attached anew; poke what runs over it.
     RouteRefreshed {
         /// Which peer.
@@ -227,9 +236,11 @@ frame_types! {
     0x1f RECLAIMED "RECLAIMED" Self::Reclaimed { .. },
     0x41 LIMITED "LIMITED" Self::Limited(_),
     0x42 CAPABILITIES "CAPABILITIES" Self::Capabilities { .. },
+    0x43 PROBES "PROBES" Self::Probes { .. },
     0x50 RENEW "RENEW" Self::Renew { .. },
     0x51 RENEWED "RENEWED" Self::Renewed(_),
     0x52 RENEW_REFUSED "RENEW_REFUSED" Self::RenewRefused(_),
+    0x53 PATH_REPORT "PATH_REPORT" Self::PathReport(_),
 }
 
 impl Frame {
@@ -276,6 +287,8 @@ impl Frame {
                 varint::write(*sequence, out)
             }
             Self::Capabilities { known } => varint::write(*known, out),
+            Self::Probes { ids } => write_route_ids(ids, out),
+            Self::PathReport(report) => report.write(out),
             Self::ActiveOk { stamp } => out.put_u64(stamp.as_u64()),
             Self::Moved { stamp, relay } => {
                 out.put_u64(stamp.as_u64());
@@ -340,6 +353,8 @@ impl Frame {
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
             number::CAPABILITIES => Self::Capabilities { known: body.varint("capabilities")? },
             number::LIMITED => Self::Limited(Limited::read(body)?),
+            number::PROBES => Self::Probes { ids: read_route_ids(body)? },
+            number::PATH_REPORT => Self::PathReport(PathReport::read(body)?),
             number::RENEW => Self::Renew { token: Token::read(body)? },
             number::RENEWED => Self::Renewed(Renewed::read(body)?),
             number::RENEW_REFUSED => Self::RenewRefused(Refused::read(body)?),

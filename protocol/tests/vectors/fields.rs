@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use baton_protocol::class::FailureClass;
 use baton_protocol::frame::{Frame, Retry};
 use serde_json::{Map, Value, json};
 
@@ -85,6 +86,12 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::Limited(limited) => {
             json!({"kind": limited.kind.number(), "allowed": limited.allowed})
         }
+        Frame::Probes { ids } => json!({"probe ids": ids.iter().map(hex).collect::<Vec<_>>()}),
+        Frame::PathReport(report) => json!({
+            "attempt": report.attempt,
+            "class": report.failed.map_or(0, FailureClass::number),
+            "took": milliseconds(report.took),
+        }),
         Frame::Renew { token } => json!({"token": hex(&token.0)}),
         Frame::Renewed(renewed) => {
             json!({"expires": u64_hex(renewed.expires_unix), "ticket": hex(&renewed.ticket)})

@@ -42,7 +42,7 @@ fn the_numbers_are_these() {
             "goaway_reasons": named(GoAwayReason::ALL.map(|reason| (reason.name(), reason.number().into()))),
             "intents": named(Intent::ALL.map(|intent| (intent.name(), intent.number().into()))),
             "states": named([("offline", PeerState::Offline), ("online", PeerState::Online)].map(|(name, state)| (name, state.number().into()))),
-            "failure_classes": FailureClass::ALL.map(FailureClass::name),
+            "failure_classes": named(FailureClass::ALL.map(|class| (class.name(), class.number().into()))),
             "limits": {
                 "body_before_welcome": MAX_BODY_UNAUTHENTICATED,
                 "body": MAX_BODY,

@@ -56,6 +56,11 @@ impl Directory {
         self.lock().presence.next_stamp(peer, ticket, unix_ms())
     }
 
+    /// The session with this id.
+    pub(crate) fn session(&self, id: SessionId) -> Option<Arc<Handle>> {
+        self.lock().sessions.get(&id).cloned()
+    }
+
     /// Registers a session. What the drain has to say to it, if there is one, is said by a command.
     pub(crate) fn add(&self, handle: &Arc<Handle>) -> Result<(), Full> {
         let mut state = self.lock();

@@ -17,6 +17,7 @@ use crate::drain::Slot;
 use crate::egress::Egress;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Metrics};
+use crate::paths::Given;
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -64,6 +65,8 @@ pub(crate) struct Handle {
     pub(crate) intent: Intent,
     pub(crate) connection: Connection,
     pub(crate) egress: Egress,
+    /// The probe ids that it may use.
+    pub(crate) given: Given,
     stamp: AtomicU64,
     announced: AtomicBool,
     moved: AtomicBool,
@@ -106,6 +109,7 @@ impl Handle {
             intent,
             connection,
             egress,
+            given: Given::default(),
             stamp: AtomicU64::new(stamp.as_u64()),
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),

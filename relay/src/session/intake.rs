@@ -9,8 +9,8 @@ use quinn::RecvStream;
 use super::Shared;
 use super::handle::Handle;
 use super::ingress::Ingress;
+use super::paths::TICK;
 use super::routes::{Routes, Seen, take, take_detour};
-use super::serving::TICK;
 use crate::detour;
 use crate::mailbox::Mailbox;
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome};
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH};
-use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
@@ -217,8 +216,8 @@ fn welcome(
         max_datagram: shared.max_payload as u64,
         max_routes: limits.routes as u64,
         max_watches: limits.watches as u64,
-        idle: IDLE_TIMEOUT,
-        keep_alive: KEEP_ALIVE,
+        idle: shared.timers.idle,
+        keep_alive: shared.timers.keep_alive,
         ticket: shared.gate.ticket(hello, admission, handle.stamp()),
         route_ids: Vec::new(),
     }

@@ -12,7 +12,7 @@ mod ingress;
 mod intake;
 mod join;
 mod outbox;
-mod path;
+mod paths;
 mod registration;
 mod routes;
 mod serve;
@@ -25,6 +25,7 @@ use baton_protocol::HELLO_TIMEOUT;
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::Intent;
+use baton_protocol::liveness::Timers;
 use quinn::{Connection, ConnectionError, Incoming};
 use tracing::{Instrument, debug, info_span};
 
@@ -32,6 +33,7 @@ use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
 use crate::egress::{Budget, Guard};
 use crate::metrics::Metrics;
+use crate::paths::ProbeKey;
 use crate::rates;
 use crate::transport::HANDSHAKE_TIMEOUT;
 
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Guard,
     pub(crate) budget: Arc<Budget>,
     pub(crate) rates: rates::Current,
+    pub(crate) timers: Timers,
+    pub(crate) probe_key: Arc<ProbeKey>,
 }
 
 /// Serves what comes in, from its first packet to its end.

@@ -79,6 +79,13 @@ pub(super) enum Seen {
         /// Of the echo.
         nonce: [u8; 8],
     },
+    /// The client has switched to another path, and asks whether it works.
+    PathConfirm {
+        /// Of the attempt.
+        attempt: u64,
+        /// Of the latest echo.
+        nonce: [u8; 8],
+    },
     /// The client's address is another one.
     Elsewhere,
     /// The client met a limit.
@@ -135,7 +142,9 @@ pub(super) fn take(
             None
         }
         Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
-        Ok(Datagram::Long { .. } | Datagram::Aliased { .. }) | Err(_) => {
+        Ok(Datagram::PathConfirm { attempt, nonce }) => Some(Seen::PathConfirm { attempt, nonce }),
+        Ok(Datagram::Long { .. } | Datagram::Aliased { .. } | Datagram::PathConfirmed { .. })
+        | Err(_) => {
             metrics.dropped(Dropped::Malformed, 1);
             None
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError};
+use baton_protocol::frame::{
+    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError,
+};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
-const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
+const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM | CAPABILITY_PATHS;
 
 /// What ended a session from within.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,8 @@ pub(super) enum Fault {
     Moved,
     #[error("it goes and comes back without end")]
     Restless,
+    #[error("nothing was heard of it, and it did not come back")]
+    Gone,
     #[error("its access token has expired")]
     TokenExpired,
     #[error("it is on the pool's allowlist no more")]
@@ -56,6 +60,7 @@ impl Fault {
             }
             Self::Slow | Self::Idle | Self::Restless => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
+            Self::Gone => CloseCode::Evicted,
             Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
             Self::Connection(_) => CloseCode::Done,
         }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::datagram;
 use baton_protocol::frame::{
-    CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
+    CAPABILITY_PATHS, CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
 };
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use tracing::info;
 use super::handle::{Command, Handle, Note};
 use super::intake::Intake;
 use super::outbox::Outbox;
-use super::path::{Attempt, PathWatch};
+use super::paths::Paths;
 use super::registration::Registration;
 use super::routes::Seen;
 use super::serve::Fault;
@@ -26,13 +25,6 @@ use crate::auth::{Admission, too_soon};
 use crate::detour;
 use crate::directory::unix_ms;
 use crate::drain::Slot;
-use crate::metrics::Dropped;
-
-/// How often a session asks again whether a new address of its client works.
-pub(super) const TICK: Duration = Duration::from_millis(100);
-
-/// How often it looks for a new address where no datagrams come that would show one. Ten thousand sessions do this.
-const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// A client is told at most this often that a peer is not there.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,9 +45,6 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 const RECLAIMS: u32 = 8;
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The kind of a migration that the client did not announce.
-const REBIND: &str = "rebind";
-
 /// See the [module](self).
 pub(super) struct Serving<'a> {
     shared: &'a Arc<Shared>,
@@ -63,12 +52,11 @@ pub(super) struct Serving<'a> {
     session: Session,
     intake: Arc<Intake>,
     outbox: Arc<Outbox>,
-    path: PathWatch,
+    paths: Paths<'a>,
     admission: Admission,
     hello: Hello,
     welcomed: Instant,
     notice_at: Instant,
-    tick_at: Instant,
     /// The end of its access token.
     expires: Option<Instant>,
     /// When it may ask for a later one.
@@ -102,7 +90,7 @@ impl<'a> Serving<'a> {
             session,
             intake,
             outbox,
-            path: PathWatch::new(handle.connection.remote_address(), rand::random()),
+            paths: Paths::new(shared, handle, now),
             expires: at_unix(admission.expires_unix, now),
             renewal_at: now,
             reclaims_at: now,
@@ -111,7 +99,6 @@ impl<'a> Serving<'a> {
             hello,
             welcomed: now,
             notice_at: now,
-            tick_at: now + IDLE_TICK,
             phase_ends: None,
             stalled: None,
         };
@@ -128,7 +115,7 @@ impl<'a> Serving<'a> {
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub(super) fn poll_timeout(&self) -> Instant {
         let ends = [self.expires, self.phase_ends, self.stalled];
-        ends.into_iter().flatten().fold(self.tick_at, Instant::min)
+        ends.into_iter().flatten().fold(self.paths.poll_timeout(), Instant::min)
     }
 
     /// Does what is due at `now`.
@@ -148,8 +135,7 @@ impl<'a> Serving<'a> {
         if is_due(self.stalled) {
             return Err(Fault::Slow);
         }
-        if self.tick_at <= now {
-            self.tick(now);
+        if self.paths.handle_timeout(now)? {
             self.limit_receiver(now);
             self.ask_the_gate()?;
         }
@@ -269,31 +255,10 @@ impl<'a> Serving<'a> {
                 self.session.notice(alias, NoticeCode::Offline);
             }
             Seen::Offline { .. } => {}
-            Seen::EchoReply { nonce } => {
-                let address = self.handle.connection.remote_address();
-                let ended = self.path.answered(nonce, address, now);
-                self.count_migration(ended);
-            }
-            Seen::Elsewhere => self.tick(now),
+            Seen::EchoReply { nonce } => self.paths.answered(nonce, now),
+            Seen::PathConfirm { attempt, nonce } => self.paths.confirm(attempt, nonce, now),
+            Seen::Elsewhere => self.paths.look(now),
             Seen::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
-        }
-    }
-
-    fn tick(&mut self, now: Instant) {
-        let connection = &self.handle.connection;
-        let asked = self.path.tick(connection.remote_address(), connection.rtt(), now);
-        self.tick_at = now + if self.path.is_asking() { TICK } else { IDLE_TICK };
-        if let Some(nonce) = asked.echo {
-            let dropped = self.handle.egress.push_own(datagram::echo(nonce));
-            self.shared.metrics.dropped(Dropped::QueueFull, dropped);
-        }
-        self.count_migration(asked.ended);
-    }
-
-    fn count_migration(&self, ended: Option<Attempt>) {
-        if let Some(Attempt { failed, took }) = ended {
-            self.shared.metrics.migration(REBIND, failed, took);
-            info!(session = %self.handle.id, failed = failed.map(FailureClass::name), ?took, "path migration");
         }
     }
 
@@ -304,7 +269,13 @@ impl<'a> Serving<'a> {
             self.handle.egress.take_streams();
             detour::allow(&self.handle.connection);
         }
-        if known == 0 { Ok(()) } else { self.say(Frame::Capabilities { known }) }
+        if known != 0 {
+            self.say(Frame::Capabilities { known })?;
+        }
+        if known & CAPABILITY_PATHS != 0 {
+            self.say(Frame::Probes { ids: self.paths.probe_ids() })?;
+        }
+        Ok(())
     }
 
     pub(super) fn say(&self, frame: Frame) -> Result<(), Fault> {
@@ -343,6 +314,10 @@ impl<'a> Serving<'a> {
                     directory.acknowledged(self.handle.id);
                 }
                 Order::Renew { token } => self.renew(&token, Instant::now()),
+                Order::PathReport(report) => {
+                    let ids = self.paths.report(report, Instant::now())?;
+                    self.session.probes(ids);
+                }
                 Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
                 Order::Reclaim { ticket } => self.reclaim(&ticket, Instant::now())?,
             }
@@ -369,8 +344,7 @@ impl<'a> Serving<'a> {
             Fault::Connection(error) => class_of(error),
             _ => FailureClass::ApplicationCloseLocal,
         };
-        let migration = self.path.ended(class, Instant::now());
-        self.count_migration(migration);
+        self.paths.end(class, Instant::now());
         if self.handle.is_standby() && !was_given_up(fault, end) {
             self.shared.metrics.handover(Some(class), Duration::ZERO);
         }

@@ -8,7 +8,7 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
-use baton_relay::{Config, Relay, Reload};
+use baton_relay::{Config, Relay, Reload, Timers};
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{CertifiedKey, KeyPair};
@@ -74,6 +74,7 @@ pub(crate) fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
         max_sessions,
         // Many tests attach a peer again and again.
         rates: Rates { attachments_per_peer: None, ..Rates::default() },
+        timers: Timers::default(),
     }
 }
 

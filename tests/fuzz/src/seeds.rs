@@ -10,6 +10,7 @@ use serde_json::Value;
 
 const FRAMES: &str = include_str!("../../../protocol/vectors/frames.json");
 const DATAGRAMS: &str = include_str!("../../../protocol/vectors/datagrams.json");
+const PROBES: &str = include_str!("../../../protocol/vectors/probes.json");
 const HELLO: &str = include_str!("../../../protocol/vectors/hello.json");
 const TOKENS: &str = include_str!("../../../protocol/vectors/tokens.json");
 const PEERS: &str = include_str!("../../../protocol/vectors/peers.json");
@@ -36,6 +37,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "frames" => frames().iter().map(|bytes| [&[1], &bytes[..]].concat()).collect(),
         "bodies" => frames().iter().filter_map(|bytes| body(bytes)).collect(),
         "datagrams" => bytes_of(DATAGRAMS, &["datagrams", "dropped"]),
+        "probes" => bytes_of(PROBES, &["replies", "not replies"])
+            .iter()
+            .map(|bytes| [&[1], &bytes[..]].concat())
+            .collect(),
         "hello" => {
             let mut seeds = texts_of(HELLO, &["examples", "refused"], "frame");
             seeds.extend(texts_of(FRAMES, &["errors"], "bytes"));

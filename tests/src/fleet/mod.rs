@@ -12,7 +12,7 @@ use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
 use baton_relay::status::Status;
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Timers};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
@@ -132,6 +132,7 @@ impl Fleet {
             epoch: 0,
             max_sessions: 10_000,
             rates: Rates::default(),
+            timers: Timers::default(),
         })
         .expect("a relay");
         let addresses = self.relays.iter().map(Relay::mesh_address).collect();
