@@ -24,6 +24,7 @@ use crate::events::{Event, Events, UNREAD};
 use crate::inbound::{Inbound, OWN};
 use crate::life::{Hold, Life};
 use crate::options::{InvalidOptions, seconds};
+use crate::paths::{PathLink, PathManager};
 use crate::presence::{TooManyWatches, Watcher};
 use crate::renewal::RenewError;
 use crate::routes::{RouteState, Routes, TooManyRoutes};
@@ -61,6 +62,7 @@ pub(crate) struct Home {
     pub(crate) connection: quinn::Connection,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) observed: SocketAddr,
+    pub(crate) paths: Arc<PathLink>,
 }
 
 impl Shared {
@@ -280,6 +282,12 @@ impl Client {
         self.inner.end_to_end.ping(peer).await
     }
 
+    /// The paths of its session: to try another one, and to change to it.
+    #[must_use]
+    pub fn paths(&self) -> PathManager {
+        PathManager::new(self.inner.shared.clone())
+    }
+
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -297,6 +305,7 @@ impl Client {
                 local: home.local,
                 observed: home.observed,
                 remote: home.connection.remote_address(),
+                connection: home.connection.stable_id(),
             });
         }
         status.active = shared.life.held();

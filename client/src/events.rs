@@ -46,10 +46,16 @@ pub enum Event {
         /// From the dial that succeeded until the new relay was in use.
         took: Duration,
     },
-    /// The relay sees this client at another address, and asks whether it answers there: the session goes on.
+    /// The session goes on at another address of this client: it migrated there, or its relay sees it there, and asks whether it
+    /// answers.
     Migrated {
         /// Which relay.
         relay: Option<RelayId>,
+    },
+    /// An attempt to migrate failed; the session goes on by the path that it had.
+    MigrationFailed {
+        /// Why.
+        class: FailureClass,
     },
     /// A move to another relay failed late: this client goes on at the one that it had not left, which asks it to move again.
     Reclaimed {

@@ -22,7 +22,8 @@
 //!
 //! ```text
 //! Client ── driver: the attachment, and the order of everything
-//!    │        └── session, one per connection to a relay: socket, QUIC, readers and writers
+//!    │        └── session, one per connection to a relay: QUIC, readers and writers
+//!    │             └── pilot: its sockets, and which of them it uses
 //!    └───── keeper: the inner endpoint
 //!             └── one per connection to another peer ── one per stream that is being opened
 //! ```
@@ -41,6 +42,7 @@ pub mod identity;
 mod inbound;
 mod life;
 mod options;
+mod paths;
 mod presence;
 pub mod profile;
 mod renewal;
@@ -69,6 +71,7 @@ pub use crate::events::{Event, Events};
 pub use crate::identity::{Identity, IdentityError};
 pub use crate::life::Hold;
 pub use crate::options::{InvalidOptions, OptionFault, Options};
+pub use crate::paths::{Migrated, MigrationError, NewPath, PathManager, Probed, Switched};
 pub use crate::presence::{TooManyWatches, Watcher};
 pub use crate::profile::{Profile, ProfileError, TokenSource};
 pub use crate::renewal::RenewError;

@@ -116,7 +116,10 @@ pub type MakeSocket = dyn Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + 
 
 /// How a client makes its sockets.
 #[derive(Clone)]
-pub struct Sockets(Arc<MakeSocket>);
+pub struct Sockets {
+    make: Arc<MakeSocket>,
+    followed: bool,
+}
 
 impl Sockets {
     /// By this function. It is called for each connection; a socket of an earlier one must not come back, because another port
@@ -124,20 +127,38 @@ impl Sockets {
     pub fn new(
         make: impl Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(make))
+        Self { make: Arc::new(make), followed: false }
+    }
+
+    /// The client makes one now and then to see which local address it gets for the relay, and migrates when that is another one.
+    /// So it is by default; who makes sockets otherwise may know better when to migrate
+    /// ([`PathManager`](crate::PathManager)).
+    #[must_use]
+    pub fn followed(self) -> Self {
+        Self { followed: true, ..self }
+    }
+
+    pub(crate) fn are_followed(&self) -> bool {
+        self.followed
+    }
+
+    /// A socket for packets to this address.
+    pub(crate) fn make(&self, to: SocketAddr) -> std::io::Result<UdpSocket> {
+        (self.make)(to)
     }
 }
 
 impl Default for Sockets {
     /// On any local address.
     fn default() -> Self {
-        Self::new(|to| {
+        let sockets = Self::new(|to| {
             let local: SocketAddr = match to {
                 SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
             UdpSocket::bind(local)
-        })
+        });
+        sockets.followed()
     }
 }
 
@@ -148,14 +169,20 @@ impl std::fmt::Debug for Sockets {
 }
 
 impl Outer {
-    /// An endpoint with a socket of its own for one connection.
-    pub(crate) fn endpoint(&self, to: SocketAddr) -> std::io::Result<Endpoint> {
-        let socket = (self.sockets.0)(to)?;
+    /// An endpoint with a socket of its own for one connection, and a second handle of the socket.
+    pub(crate) fn endpoint(&self, to: SocketAddr) -> std::io::Result<(Endpoint, UdpSocket)> {
+        let socket = self.sockets.make(to)?;
+        let kept = socket.try_clone()?;
         let mut config = EndpointConfig::default();
         // The fixed bit tells QUIC packets from everything else that shares a relay's socket.
         config.grease_quic_bit(false);
         let runtime = quinn::default_runtime()
             .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
-        Endpoint::new(config, None, socket, runtime)
+        Ok((Endpoint::new(config, None, socket, runtime)?, kept))
+    }
+
+    /// How sockets are made.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 }

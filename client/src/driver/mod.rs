@@ -3,8 +3,10 @@
 //! It waits for nobody: what it hands out goes to bounded channels without waiting, and a relay that does not take it is
 //! treated as lost. So sessions may wait for the driver, and there is no circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
@@ -12,6 +14,7 @@ use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{Frame, Limited, Renewed, Welcome};
 use baton_protocol::id::{Instance, PeerId};
+use baton_protocol::path::report::PathReport;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -24,7 +27,7 @@ use crate::profile::TokenSource;
 use crate::renewal::{RenewError, Renewals, Reply};
 use crate::session::dial::Dial;
 use crate::session::queue::{SendQueue, lock};
-use crate::session::suspicion::{Counters, Patience, Suspicion, Verdict};
+use crate::session::suspicion::{Patience, Suspicion, Verdict, counters};
 use crate::session::{Established, Input, Session};
 use crate::transport::Outer;
 
@@ -39,6 +42,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Inputs of sessions that wait for the driver; the sessions wait when it is full.
 const INPUTS: usize = 256;
+
+/// Attempts to migrate that wait to be reported; the oldest goes.
+const UNREPORTED: usize = 16;
+
+/// Where this client is, and where its relay sees it, as far as that has become known.
+type Ends = (Option<SocketAddr>, Option<SocketAddr>);
 
 /// What the owner asks.
 #[derive(Debug)]
@@ -75,6 +84,10 @@ pub(crate) struct Driver {
     /// The session in use and its silence.
     current: Option<(Slot, Suspicion)>,
     attempts: usize,
+    /// The last number that an attempt to migrate was given, in whichever session.
+    path_numbers: Arc<AtomicU64>,
+    /// Attempts to migrate that no relay knows of yet.
+    unreported: VecDeque<PathReport>,
 }
 
 impl Driver {
@@ -98,6 +111,8 @@ impl Driver {
             renewals: Renewals::default(),
             current: None,
             attempts: 0,
+            path_numbers: Arc::default(),
+            unreported: VecDeque::new(),
         };
         (driver, inputs_out)
     }
@@ -178,6 +193,8 @@ impl Driver {
             queue: queue.clone(),
             inbound: self.shared.inbound.clone(),
             inputs: self.inputs.clone(),
+            path_numbers: self.path_numbers.clone(),
+            probe_deadline: self.config.options.probe,
         };
         self.sessions.spawn(session.run(closing));
         self.connections.insert(slot, Connection { close, queue, session: None });
@@ -223,12 +240,13 @@ impl Driver {
         let routes = usize::try_from(welcome.max_routes).unwrap_or(usize::MAX);
         self.watches.limit = usize::try_from(welcome.max_watches).unwrap_or(usize::MAX);
         let (patience, counters) =
-            (Patience::from(&self.config.options), Counters::of(&session.connection));
+            (Patience::from(&self.config.options), counters(&session.connection));
         self.current = Some((slot, Suspicion::new(patience, counters, Instant::now())));
         *lock(&self.shared.home) = Some(Home {
             connection: session.connection.clone(),
             local: session.local,
             observed: welcome.observed,
+            paths: session.paths.clone(),
         });
         self.shared.routes.use_session(slot, connection.queue.clone(), routes);
         let frames = self.watches.frames();
@@ -256,6 +274,9 @@ impl Driver {
 
     fn input(&mut self, slot: Slot, input: Input) {
         let now = Instant::now();
+        if let Input::Unreported(report) = input {
+            return self.unreported(report);
+        }
         // What the driver has closed may still have said something.
         let Some(connection) = self.connections.get_mut(&slot) else { return };
         match input {
@@ -289,6 +310,53 @@ impl Driver {
                 };
                 self.shared.tell(events::Event::Migrated { relay });
             }
+            Input::PathEnded(ended) => self.path_ended(slot, ended),
+            Input::Unreported(_) => {}
+        }
+    }
+
+    fn path_ended(&self, slot: Slot, ended: Result<Ends, FailureClass>) {
+        let mut status = lock(&self.shared.status);
+        let event = match ended {
+            Ok(_) => {
+                status.migrations += 1;
+                events::Event::Migrated { relay: status.relay }
+            }
+            Err(class) => {
+                *status.failed_migrations.entry(class).or_default() += 1;
+                events::Event::MigrationFailed { class }
+            }
+        };
+        drop(status);
+        let in_use = self.current.as_ref().is_some_and(|(current, _)| *current == slot);
+        if let (Ok((local, observed)), true) = (ended, in_use) {
+            if let Some(home) = lock(&self.shared.home).as_mut() {
+                home.local = local.or(home.local);
+                home.observed = observed.unwrap_or(home.observed);
+            }
+            // What was on its way may be lost.
+            self.shared.peers.poke(None);
+        }
+        self.shared.tell(event);
+    }
+
+    /// An attempt to migrate ended with its session. The next relay is told, and counts it.
+    fn unreported(&mut self, report: PathReport) {
+        if self.unreported.len() == UNREPORTED {
+            self.unreported.pop_front();
+        }
+        self.unreported.push_back(report);
+        if let Some((slot, _)) = self.current {
+            self.report(slot);
+        }
+    }
+
+    /// Tells a relay of the attempts that none knows of, if it takes reports.
+    fn report(&mut self, slot: Slot) {
+        if self.session(slot).is_some_and(|(session, _)| session.takes_reports()) {
+            let reports = std::mem::take(&mut self.unreported);
+            let reports: Vec<_> = reports.into_iter().map(Frame::PathReport).collect();
+            self.write(slot, &reports);
         }
     }
 
@@ -314,6 +382,7 @@ impl Driver {
                 if let Some((session, _)) = self.session(slot) {
                     session.capabilities(known);
                 }
+                self.report(slot);
                 self.attachment.handle_frame(slot, frame, now);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
@@ -382,7 +451,7 @@ impl Driver {
         let session =
             self.connections.get(&slot).and_then(|connection| connection.session.as_ref());
         let Some((session, _)) = session else { return };
-        match suspicion.judge(Counters::of(&session.connection), now) {
+        match suspicion.judge(counters(&session.connection), now) {
             Verdict::Alive => self.attachment.handle_heard(slot),
             Verdict::Suspect => self.attachment.handle_suspect(slot, now),
             Verdict::Lost => {

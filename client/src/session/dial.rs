@@ -1,15 +1,15 @@
 //! A dial: from an address to WELCOME.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
 use baton_protocol::frame::{
-    CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode,
-    Refused, Retry, RouteId, Welcome,
+    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello,
+    Intent, RefusalCode, Refused, Retry, RouteId, Welcome,
 };
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH, exporter_context, sign};
 use baton_protocol::id::Instance;
@@ -46,6 +46,8 @@ pub(crate) struct Dial {
 #[derive(Debug)]
 pub(crate) struct Greeted {
     pub(crate) endpoint: Endpoint,
+    /// A second handle of its socket.
+    pub(crate) socket: UdpSocket,
     pub(crate) connection: quinn::Connection,
     pub(crate) send: SendStream,
     pub(crate) receive: RecvStream,
@@ -92,7 +94,7 @@ fn hurries(refused: &Refused) -> bool {
 impl Dial {
     pub(crate) async fn dial(&self) -> Result<Box<Greeted>, DialError> {
         let address = self.resolve().await?;
-        let endpoint =
+        let (endpoint, socket) =
             self.outer.endpoint(address).map_err(|source| DialError::Socket { address, source })?;
         let failed = |source| DialError::Connection { address, source };
         let config = self.outer.client_config(self.route);
@@ -133,9 +135,16 @@ impl Dial {
             Frame::Welcome(welcome) => {
                 decoder.authenticated();
                 tracing::debug!(%address, relay = %welcome.relay, "welcome");
-                let greeted =
-                    Greeted { endpoint, connection, send, receive, decoder, welcome, shown };
-                Ok(Box::new(greeted))
+                Ok(Box::new(Greeted {
+                    endpoint,
+                    socket,
+                    connection,
+                    send,
+                    receive,
+                    decoder,
+                    welcome,
+                    shown,
+                }))
             }
             Frame::Refused(refused) => Err(DialError::Refused(refused)),
             other => Err(DialError::Protocol {
@@ -170,7 +179,7 @@ impl Dial {
             intent: self.intent,
             peer: self.identity.peer(),
             instance: self.instance,
-            capabilities: CAPABILITY_STREAMS | CAPABILITY_RECLAIM,
+            capabilities: CAPABILITY_STREAMS | CAPABILITY_RECLAIM | CAPABILITY_PATHS,
             token,
             ticket: self.ticket.clone().unwrap_or_default(),
             signature: [0; 64],

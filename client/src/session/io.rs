@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Slot;
-use baton_protocol::datagram::{Datagram, HANDED_OVER, PADDED, echo_reply};
+use baton_protocol::datagram::{Datagram, HANDED_OVER, echo_reply};
 use baton_protocol::frame::{Decoder, Frame, FrameError};
 use baton_protocol::hold::{self, Hold, Wire};
 use baton_protocol::id::{PeerId, PeerPrefix};
@@ -18,6 +18,7 @@ use super::Input;
 use super::detour::Detours;
 use super::queue::{SendQueue, lock};
 use crate::inbound::Inbound;
+use crate::paths::{News, PathLink, padded};
 
 /// How much of the control stream is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -129,6 +130,7 @@ pub(super) async fn write_datagrams(
 pub(super) async fn read_datagrams(
     connection: quinn::Connection,
     senders: Arc<Senders>,
+    paths: Arc<PathLink>,
     slot: Slot,
     inputs: mpsc::Sender<(Slot, Input)>,
 ) {
@@ -137,6 +139,8 @@ pub(super) async fn read_datagrams(
         match Datagram::decode(&bytes) {
             Ok(Datagram::Aliased { alias, payload }) => senders.aliased(alias, payload),
             Ok(Datagram::Long { sender, payload }) => senders.long(sender, payload),
+            // It is answered by the confirmation.
+            Ok(Datagram::Echo { nonce }) if paths.is_confirming() => paths.tell(News::Echo(nonce)),
             // At once and past the queue: the relay decides by it whether a path works.
             Ok(Datagram::Echo { nonce }) => {
                 let _ = connection.send_datagram(echo_reply(nonce, padded(&connection)));
@@ -145,19 +149,12 @@ pub(super) async fn read_datagrams(
                     let _ = inputs.send((slot, Input::Migrated)).await;
                 }
             }
-            Ok(
-                Datagram::EchoReply { .. }
-                | Datagram::PathConfirm { .. }
-                | Datagram::PathConfirmed { .. },
-            ) => {}
+            Ok(Datagram::EchoReply { nonce }) => paths.tell(News::EchoReply(nonce)),
+            Ok(Datagram::PathConfirmed { attempt }) => paths.tell(News::Confirmed(attempt)),
+            Ok(Datagram::PathConfirm { .. }) => tracing::debug!("PATH_CONFIRM of a relay"),
             Err(error) => tracing::debug!(%error, "a datagram was dropped"),
         }
     }
-}
-
-/// What is said about a path has this size.
-fn padded(connection: &quinn::Connection) -> usize {
-    connection.max_datagram_size().unwrap_or(0).min(PADDED)
 }
 
 /// Reads frames until the stream breaks the protocol, and says how. If the connection ends instead, this waits: whoever
@@ -167,6 +164,7 @@ pub(super) async fn read_control(
     mut decoder: Decoder,
     control: mpsc::Sender<Bytes>,
     senders: Arc<Senders>,
+    paths: Arc<PathLink>,
     slot: Slot,
     inputs: mpsc::Sender<(Slot, Input)>,
 ) -> ControlBroken {
@@ -178,6 +176,7 @@ pub(super) async fn read_control(
                     // If it cannot be written now, the long form goes on: it costs bytes, nothing else.
                     let _ = control.try_send(Frame::SenderOk { alias }.encode());
                 }
+                Ok(Some(Frame::Probes { ids })) => paths.tell(News::Probes(ids)),
                 Ok(Some(frame)) => {
                     if inputs.send((slot, Input::Frame(frame))).await.is_err() {
                         std::future::pending::<()>().await;

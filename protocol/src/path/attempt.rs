@@ -31,8 +31,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// What the caller must do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Send a probe with this id over the new path.
-    Probe(RouteId),
+    /// Send a probe over the new path, with an id that was not used yet, and say [which](Attempt::sent).
+    Probe,
     /// Send PATH_CONFIRM over the connection.
     Confirm {
         /// Of the relay's latest ECHO; zeros if there was none.
@@ -62,17 +62,17 @@ pub struct Attempt {
 
 #[derive(Debug)]
 enum State {
-    Probing { ids: Vec<RouteId>, sent: Vec<(RouteId, Instant)>, next_at: Option<Instant> },
+    Probing { tries: usize, sent: Vec<(RouteId, Instant)>, next_at: Option<Instant> },
     Probed,
     Confirming { nonce: [u8; 8], interval: Duration, next_at: Instant },
     Over(Option<PathReport>),
 }
 
 impl Attempt {
-    /// Begins to probe a new path, with these ids.
+    /// Begins to probe a new path.
     #[must_use]
-    pub fn probe(number: u64, ids: Vec<RouteId>, deadline: Duration, now: Instant) -> Self {
-        let state = State::Probing { ids, sent: Vec::new(), next_at: Some(now) };
+    pub fn probe(number: u64, deadline: Duration, now: Instant) -> Self {
+        let state = State::Probing { tries: 0, sent: Vec::new(), next_at: Some(now) };
         Self { number, began: now, deadline: now + deadline, state }
     }
 
@@ -86,6 +86,20 @@ impl Attempt {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// A probe with this id was sent.
+    pub fn sent(&mut self, id: RouteId, now: Instant) {
+        if let State::Probing { sent, .. } = &mut self.state {
+            sent.push((id, now));
+        }
+    }
+
+    /// Whether it has tried for so long to send a probe, and had no id for one.
+    #[must_use]
+    pub fn lacks_ids(&self, patience: Duration, now: Instant) -> bool {
+        let State::Probing { sent, .. } = &self.state else { return false };
+        sent.is_empty() && now.saturating_duration_since(self.began) >= patience
     }
 
     /// A reply to a probe came over the new path. Gives the round trip if it is the first one to a probe of this attempt: then
@@ -134,14 +148,11 @@ impl Attempt {
             State::Probing { .. } if self.deadline <= now => {
                 self.end(Some(FailureClass::ProbeTimeout), now);
             }
-            State::Probing { ids, sent, next_at } if next_at.is_some_and(|at| at <= now) => {
-                let next = ids.pop().map(|id| {
-                    sent.push((id, now));
-                    Output::Probe(id)
-                });
-                let tries = PROBES_AT_MS.get(sent.len()).filter(|_| !ids.is_empty());
-                *next_at = tries.map(|ms| self.began + Duration::from_millis(u64::from(*ms)));
-                return next;
+            State::Probing { tries, next_at, .. } if next_at.is_some_and(|at| at <= now) => {
+                *tries += 1;
+                let next = PROBES_AT_MS.get(*tries);
+                *next_at = next.map(|ms| self.began + Duration::from_millis(u64::from(*ms)));
+                return Some(Output::Probe);
             }
             State::Confirming { .. } if self.deadline <= now => {
                 self.end(Some(FailureClass::ValidationTimeout), now);
@@ -197,15 +208,19 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const RTT: Duration = Duration::from_millis(80);
 
-    fn ids(count: u8) -> Vec<RouteId> {
-        (0..count).map(|number| [number; 17]).collect()
+    fn id(number: usize) -> RouteId {
+        [number as u8; 17]
     }
 
     /// Asks each 10 ms, and gives what comes out and when.
     fn run(attempt: &mut Attempt, from: Instant, until_ms: u32) -> Vec<(u32, Output)> {
         let mut outputs = Vec::new();
         for ms in (0..=until_ms).step_by(10) {
-            while let Some(output) = attempt.poll_output(from + MS * ms) {
+            let now = from + MS * ms;
+            while let Some(output) = attempt.poll_output(now) {
+                if output == Output::Probe {
+                    attempt.sent(id(outputs.len()), now);
+                }
                 outputs.push((ms, output));
             }
         }
@@ -219,12 +234,11 @@ mod tests {
     #[test]
     fn a_path_is_probed_switched_to_and_confirmed() {
         let start = Instant::now();
-        let mut attempt = Attempt::probe(7, ids(16), PROBE_DEADLINE, start);
-        let Some(Output::Probe(id)) = attempt.poll_output(start) else { panic!("no probe") };
-        assert_eq!(attempt.poll_output(start), None);
+        let mut attempt = Attempt::probe(7, PROBE_DEADLINE, start);
+        assert_eq!(run(&mut attempt, start, 0), [(0, Output::Probe)]);
         assert_eq!(attempt.handle_reply([99; 17], start + RTT), None, "of something else");
-        assert_eq!(attempt.handle_reply(id, start + RTT), Some(RTT));
-        assert_eq!(attempt.handle_reply(id, start + RTT), None, "once");
+        assert_eq!(attempt.handle_reply(id(0), start + RTT), Some(RTT));
+        assert_eq!(attempt.handle_reply(id(0), start + RTT), None, "once");
         assert_eq!((attempt.poll_output(start + RTT), attempt.poll_timeout()), (None, None));
 
         let switched = start + RTT * 2;
@@ -246,31 +260,34 @@ mod tests {
     #[test]
     fn a_probe_that_is_never_answered_is_repeated_and_fails_at_its_deadline() {
         let start = Instant::now();
-        let mut attempt = Attempt::probe(7, ids(16), PROBE_DEADLINE, start);
+        let mut attempt = Attempt::probe(7, PROBE_DEADLINE, start);
         let mut outputs = run(&mut attempt, start, 3000);
         let end = outputs.pop().unwrap();
         assert_eq!(end, (3000, ended(Some(FailureClass::ProbeTimeout), PROBE_DEADLINE)));
         let times: Vec<_> = outputs.iter().map(|(ms, _)| *ms).collect();
         assert_eq!(times, PROBES_AT_MS);
-        let mut used: Vec<_> = outputs.iter().map(|(_, output)| format!("{output:?}")).collect();
-        used.dedup();
-        assert_eq!(used.len(), PROBES_AT_MS.len(), "each id is used once");
     }
 
     #[test]
-    fn with_few_ids_there_are_few_probes() {
+    fn one_without_ids_says_so_and_goes_on_when_there_are_some() {
         let start = Instant::now();
-        let mut attempt = Attempt::probe(7, ids(2), PROBE_DEADLINE, start);
-        assert_eq!(run(&mut attempt, start, 3000).len(), 3);
+        let mut attempt = Attempt::probe(7, PROBE_DEADLINE, start);
+        assert_eq!(attempt.poll_output(start), Some(Output::Probe));
+        assert!(!attempt.lacks_ids(MS * 100, start));
+        let later = start + MS * 100;
+        assert_eq!(attempt.poll_output(later), Some(Output::Probe));
+        assert!(attempt.lacks_ids(MS * 100, later));
+        attempt.sent(id(1), later);
+        assert!(!attempt.lacks_ids(MS * 100, later));
+        assert_eq!(attempt.handle_reply(id(1), later + RTT), Some(RTT));
     }
 
     #[test]
     fn a_late_reply_to_an_early_probe_counts() {
         let start = Instant::now();
-        let mut attempt = Attempt::probe(7, ids(16), PROBE_DEADLINE, start);
-        let outputs = run(&mut attempt, start, 1000);
-        let (_, Output::Probe(first)) = outputs[0] else { panic!("no probe") };
-        assert_eq!(attempt.handle_reply(first, start + MS * 1000), Some(MS * 1000));
+        let mut attempt = Attempt::probe(7, PROBE_DEADLINE, start);
+        run(&mut attempt, start, 1000);
+        assert_eq!(attempt.handle_reply(id(0), start + MS * 1000), Some(MS * 1000));
     }
 
     #[test]
@@ -287,7 +304,7 @@ mod tests {
     #[test]
     fn it_can_be_given_up_in_every_state_and_ends_once() {
         let start = Instant::now();
-        let probing = Attempt::probe(7, ids(16), PROBE_DEADLINE, start);
+        let probing = Attempt::probe(7, PROBE_DEADLINE, start);
         let probed = Attempt::unprobed(7, start);
         let mut confirming = Attempt::unprobed(7, start);
         confirming.switched(RTT, CONFIRM_DEADLINE, start);

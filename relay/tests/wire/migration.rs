@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
@@ -11,44 +11,43 @@ use baton_protocol::frame::{CAPABILITY_PATHS, Frame, Intent, RouteId};
 use baton_protocol::id::PeerId;
 use baton_protocol::path::probe::{LENGTH, probe, read_reply};
 use baton_protocol::path::report::PathReport;
-use baton_relay::auth::Mode;
-use baton_relay::{Config, Relay, StartError, Timers};
+use baton_relay::Relay;
 use bytes::Bytes;
 
 use crate::peer::{Peer, Who};
 use crate::pool;
 
-fn series(kind: &str, failed: Option<&str>) -> String {
+pub(crate) fn series(kind: &str, failed: Option<&str>) -> String {
     let result = if failed.is_some() { "failed" } else { "ok" };
     let class = failed.unwrap_or("none");
     format!(r#"baton_relay_migrations_total{{class="{class}",kind="{kind}",result="{result}"}}"#)
 }
 
-fn count(relay: &Relay, series: &str) -> u64 {
+pub(crate) fn count(relay: &Relay, series: &str) -> u64 {
     let metrics = relay.metrics();
     let line = metrics.lines().find(|line| line.starts_with(series)).expect(series);
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-fn probes(relay: &Relay) -> [u64; 3] {
+pub(crate) fn probes(relay: &Relay) -> [u64; 3] {
     ["answered", "unknown", "limited"]
         .map(|result| count(relay, &format!(r#"baton_relay_probes_total{{result="{result}"}}"#)))
 }
 
 /// Of all migrations, those that ended.
-fn ended(relay: &Relay) -> u64 {
+pub(crate) fn ended(relay: &Relay) -> u64 {
     let migrations = relay.status().migrations;
     migrations.ok + migrations.failed.values().sum::<u64>()
 }
 
-fn socket() -> UdpSocket {
+pub(crate) fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket
 }
 
 /// Attaches a client that knows of paths. Gives its probe ids, too.
-async fn attach(relay: &Relay) -> (Peer, Vec<RouteId>) {
+pub(crate) async fn attach(relay: &Relay) -> (Peer, Vec<RouteId>) {
     let who = Who::new(1);
     let mut hello = who.hello(Intent::Fresh, Bytes::new(), Bytes::new());
     hello.capabilities = CAPABILITY_PATHS;
@@ -58,7 +57,7 @@ async fn attach(relay: &Relay) -> (Peer, Vec<RouteId>) {
     (peer, ids)
 }
 
-async fn ids(peer: &mut Peer) -> Vec<RouteId> {
+pub(crate) async fn ids(peer: &mut Peer) -> Vec<RouteId> {
     let Frame::Probes { ids } = peer.next().await else { panic!("no PROBES") };
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 16, "all are different");
     ids
@@ -76,12 +75,12 @@ async fn ask(relay: &Relay, from: &UdpSocket, id: &RouteId) -> Vec<u8> {
     reply.await.unwrap()
 }
 
-async fn report(peer: &mut Peer, attempt: u64, failed: Option<FailureClass>) {
+pub(crate) async fn report(peer: &mut Peer, attempt: u64, failed: Option<FailureClass>) {
     let took = Duration::from_millis(5);
     peer.say(Frame::PathReport(PathReport { attempt, failed, took })).await;
 }
 
-fn confirm(peer: &Peer, attempt: u64, nonce: [u8; 8]) {
+pub(crate) fn confirm(peer: &Peer, attempt: u64, nonce: [u8; 8]) {
     peer.connection.send_datagram(datagram::path_confirm(attempt, nonce, PADDED)).unwrap();
 }
 
@@ -196,24 +195,6 @@ async fn an_announced_migration_is_valid_by_its_confirmation_and_counts_by_its_r
 }
 
 #[tokio::test]
-async fn an_attempt_that_never_arrived_is_counted_once_and_its_ids_are_good_no_more() {
-    let relay = pool::one().await;
-    let (mut peer, before) = attach(&relay).await;
-    for class in FailureClass::ALL {
-        let attempt = class.number().into();
-        for _ in 0..2 {
-            report(&mut peer, attempt, Some(class)).await;
-            ids(&mut peer).await;
-        }
-        assert_eq!(count(&relay, &series("path", Some(class.name()))), 1);
-    }
-    assert_eq!(ended(&relay), FailureClass::ALL.len() as u64);
-    socket().send_to(&probe(&before[0]), relay.address()).unwrap();
-    pool::until("it is not answered", || probes(&relay) == [0, 1, 0]).await;
-    relay.stop().await;
-}
-
-#[tokio::test]
 async fn a_client_that_reports_without_end_is_closed() {
     let relay = pool::one().await;
     let (mut peer, _) = attach(&relay).await;
@@ -226,74 +207,4 @@ async fn a_client_that_reports_without_end_is_closed() {
     }
     assert_eq!(peer.closed().await, u64::from(CloseCode::LimitExceeded.code()));
     relay.stop().await;
-}
-
-/// A relay with short times: suspect after 400 ms, removed 400 ms later.
-fn hasty() -> Config {
-    let timers = Timers {
-        keep_alive: Duration::from_millis(200),
-        give_up: Duration::from_millis(600),
-        migration_window: Duration::from_millis(400),
-        idle: Duration::from_secs(5),
-    };
-    Config { timers, ..pool::config("a", Mode::Open, 1000) }
-}
-
-fn suspects(relay: &Relay) -> u64 {
-    count(relay, "baton_relay_suspect_sessions")
-}
-
-#[tokio::test]
-async fn a_session_that_falls_silent_is_suspect_and_is_removed_when_its_window_is_over() {
-    let relay = Relay::start(hasty()).unwrap();
-    relay.set_seeds(baton_relay::seeds::Seeds::default());
-    relay.ready().await;
-    let (peer, welcome) = Peer::attach(&relay, &Who::new(1)).await;
-    assert_eq!(welcome.keep_alive, Duration::from_millis(200));
-    let since = Instant::now();
-    pool::until("it is suspect", || suspects(&relay) == 1).await;
-    assert!(since.elapsed() >= Duration::from_millis(400));
-    assert_eq!(relay.status().sessions, 1, "its record is kept");
-    assert_eq!(peer.closed().await, u64::from(CloseCode::Evicted.code()));
-    assert!(since.elapsed() >= Duration::from_millis(800));
-    pool::until("it is gone", || relay.status().sessions == 0).await;
-    assert_eq!((suspects(&relay), count(&relay, "baton_relay_evictions_total")), (0, 1));
-    relay.stop().await;
-}
-
-#[tokio::test]
-async fn a_session_that_migrates_within_its_window_stays() {
-    let relay = Relay::start(hasty()).unwrap();
-    relay.set_seeds(baton_relay::seeds::Seeds::default());
-    relay.ready().await;
-    let (mut peer, _) = attach(&relay).await;
-    for attempt in 1..=3 {
-        pool::until("it is suspect", || suspects(&relay) == 1).await;
-        // It comes back by another path.
-        peer.endpoint.rebind(socket()).unwrap();
-        confirm(&peer, attempt, [0; 8]);
-        let Datagram::Echo { nonce } = peer.datagram().await else { panic!("no ECHO") };
-        confirm(&peer, attempt, nonce);
-        while peer.datagram().await != (Datagram::PathConfirmed { attempt }) {}
-        report(&mut peer, attempt, None).await;
-        ids(&mut peer).await;
-        pool::until("it is trusted", || suspects(&relay) == 0).await;
-    }
-    assert_eq!(count(&relay, "baton_relay_evictions_total"), 0);
-    assert_eq!(count(&relay, &series("path", None)), 3);
-    relay.stop().await;
-}
-
-#[tokio::test]
-async fn times_in_a_wrong_order_are_refused_with_all_that_is_wrong() {
-    let config = hasty();
-    let timers =
-        Timers { give_up: Duration::from_millis(300), idle: Duration::ZERO, ..config.timers };
-    let Err(error) = Relay::start(Config { timers, ..config }) else { panic!("it starts") };
-    assert!(matches!(error, StartError::Timers(ref wrong) if wrong.len() == 2));
-    assert_eq!(
-        error.to_string(),
-        "the times cannot be used: two keep-alive intervals (0.4 s) must be shorter than the time until a connection is given up \
-         (0.3 s); two keep-alive intervals and the migration window (0.8 s) must be shorter than the idle timeout (0 s)"
-    );
 }

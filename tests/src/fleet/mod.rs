@@ -76,6 +76,15 @@ impl Fleet {
         self.balancer.address()
     }
 
+    /// The address of the oldest relay, past the balancer.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn address_of_oldest(&self) -> SocketAddr {
+        self.relays[0].address()
+    }
+
     /// How the relays are, from the oldest to the newest.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
