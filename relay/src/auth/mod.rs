@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use baton_protocol::frame::{Hello, Intent, RefusalCode, Refused, Retry};
-use baton_protocol::id::{PeerId, Stamp};
+use baton_protocol::id::{Instance, PeerId, Stamp};
 use baton_protocol::ticket::{Ticket, TicketKey};
 use baton_protocol::token::{Claims, TokenFault};
 use bytes::Bytes;
@@ -61,6 +61,13 @@ pub struct Gate {
     rules: ArcSwap<Rules>,
     /// How often the rules were replaced.
     generation: AtomicU64,
+}
+
+/// The process of a peer that a ticket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Whose {
+    pub(crate) peer: PeerId,
+    pub(crate) instance: Instance,
 }
 
 impl Gate {
@@ -125,10 +132,10 @@ impl Gate {
     }
 
     /// The ticket for a session that was let in like this, under this stamp.
-    pub(crate) fn ticket(&self, hello: &Hello, admission: &Admission, stamp: Stamp) -> Bytes {
+    pub(crate) fn ticket(&self, whose: Whose, admission: &Admission, stamp: Stamp) -> Bytes {
         let ticket = Ticket {
-            peer: hello.peer,
-            instance: hello.instance,
+            peer: whose.peer,
+            instance: whose.instance,
             stamp,
             group: admission.group.clone(),
             expires_unix: admission.expires_unix,
@@ -139,9 +146,9 @@ impl Gate {
     }
 
     /// The stamp of a ticket of this peer and process; `None` if it is not theirs, or no good any more.
-    pub(crate) fn stamp_of(&self, ticket: &Bytes, hello: &Hello, now_unix: u64) -> Option<Stamp> {
+    pub(crate) fn stamp_of(&self, ticket: &Bytes, whose: Whose, now_unix: u64) -> Option<Stamp> {
         let ticket = Ticket::open(ticket, &self.rules.load().ticket_keys, now_unix).ok()?;
-        let is_theirs = ticket.peer == hello.peer && ticket.instance == hello.instance;
+        let is_theirs = ticket.peer == whose.peer && ticket.instance == whose.instance;
         is_theirs.then_some(ticket.stamp)
     }
 

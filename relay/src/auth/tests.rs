@@ -48,6 +48,10 @@ fn admission(group: &str, expires_unix: u64) -> Admission {
     Admission { group: group.into(), expires_unix, open: false, known: None }
 }
 
+fn whose(hello: &Hello) -> Whose {
+    Whose { peer: hello.peer, instance: hello.instance }
+}
+
 #[test]
 fn a_token_lets_its_peer_or_any_of_its_group_in() {
     let admitted = |claims| gate().admit(&hello(token(&claims)), NOW);
@@ -111,7 +115,7 @@ fn a_token_without_a_signature_is_refused() {
 fn a_ticket_lets_the_same_process_of_the_same_peer_in() {
     let fresh = hello(Bytes::new());
     let admission = admission("team", NOW + 60);
-    let ticket = gate().ticket(&fresh, &admission, Stamp::from_u64(5));
+    let ticket = gate().ticket(whose(&fresh), &admission, Stamp::from_u64(5));
     let moving = Hello { intent: Intent::Handover, ticket, ..fresh };
     let known = Some(Stamp::from_u64(5));
     assert_eq!(gate().admit(&moving, NOW), Ok(Admission { known, ..admission }));
@@ -136,7 +140,7 @@ fn who_came_without_a_token_stays_until_tokens_are_demanded() {
     let open = gate_of(Mode::Open);
     let admitted = open.admit(&fresh, NOW).unwrap();
     assert_eq!((admitted.expires_unix, admitted.open), (NEVER, true));
-    let ticket = open.ticket(&fresh, &admitted, Stamp::from_u64(5));
+    let ticket = open.ticket(whose(&fresh), &admitted, Stamp::from_u64(5));
     let resume = Hello { intent: Intent::Resume, ticket, ..fresh };
     assert!(open.admit(&resume, NOW + 365 * 24 * 3600).is_ok());
     let refused = gate().admit(&resume, NOW).unwrap_err();
@@ -149,7 +153,7 @@ fn an_allowlist_is_asked_again_at_every_attachment() {
     let fresh = hello(Bytes::new());
     let admitted = gate.admit(&fresh, NOW).unwrap();
     assert_eq!((admitted.group.as_str(), admitted.expires_unix), ("team", NEVER));
-    let ticket = gate.ticket(&fresh, &admitted, Stamp::from_u64(5));
+    let ticket = gate.ticket(whose(&fresh), &admitted, Stamp::from_u64(5));
     let resume = Hello { intent: Intent::Resume, ticket, ..fresh.clone() };
     assert_eq!(gate.admit(&resume, NOW).unwrap().group, "team");
 

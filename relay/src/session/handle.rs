@@ -13,6 +13,7 @@ use baton_protocol::session::{End, Limits};
 use quinn::Connection;
 use tokio::sync::watch;
 
+use crate::auth::Whose;
 use crate::drain::Slot;
 use crate::egress::Egress;
 use crate::mailbox::Mailbox;
@@ -121,6 +122,11 @@ impl Handle {
             senders: Mutex::default(),
         };
         (handle, Inbox { command: command_inbox })
+    }
+
+    /// The process that it is of.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose { peer: self.peer, instance: self.instance }
     }
 
     /// Of its attachment.

@@ -129,7 +129,7 @@ pub(super) async fn join(
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
     let handle = Arc::new(handle);
     let limits = shared.rates.get().held;
-    let welcome = welcome(shared, &handle, &hello, &admission, limits);
+    let welcome = welcome(shared, &handle, &admission, limits);
     let welcome = Frame::Welcome(Box::new(welcome));
     if shared.directory.add(&handle).is_err() {
         shared.metrics.attach_limited(SESSIONS);
@@ -200,13 +200,7 @@ fn make_handle(
     Handle::new(who, connection.clone(), egress)
 }
 
-fn welcome(
-    shared: &Shared,
-    handle: &Handle,
-    hello: &Hello,
-    admission: &Admission,
-    limits: Limits,
-) -> Welcome {
+fn welcome(shared: &Shared, handle: &Handle, admission: &Admission, limits: Limits) -> Welcome {
     Welcome {
         session: handle.id,
         relay: shared.directory.me(),
@@ -218,7 +212,7 @@ fn welcome(
         max_watches: limits.watches as u64,
         idle: shared.timers.idle,
         keep_alive: shared.timers.keep_alive,
-        ticket: shared.gate.ticket(hello, admission, handle.stamp()),
+        ticket: shared.gate.ticket(handle.whose(), admission, handle.stamp()),
         route_ids: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
-    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError,
+    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError,
 };
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Shared;
-use super::handle::Handle;
+use super::handle::{Handle, Inbox};
 use super::intake::Intake;
 use super::join::Joined;
 use super::outbox::Outbox;
+use super::registration::Registration;
 use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
@@ -69,22 +70,10 @@ impl Fault {
 
 /// Serves a session until it ends, and removes it.
 pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: Instant) {
-    let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = *joined;
-    let Joined { mut receive, mut decoder, limits, .. } = *joined;
-    let handle = registration.handle.clone();
-    let outbox = Arc::new(Outbox::new());
-    let intake = Arc::new(Intake::new(shared, &handle));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
-    tasks.spawn(intake.clone().read_datagrams());
-    tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
-
-    let known = hello.capabilities & CAPABILITIES;
-    let admitted = (hello, admission);
-    let mut serving =
-        Serving::new(shared, &handle, admitted, limits, intake.clone(), outbox.clone());
-    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
-    let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
+    let handle = joined.registration.handle.clone();
+    let (mut parts, mut step) = begin(shared, &handle, joined);
+    let Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks } =
+        &mut parts;
     let fault = loop {
         // What is due is done on every pass: what never ends must not keep it waiting.
         let due = step.and_then(|()| serving.handle_timeout(Instant::now()));
@@ -104,7 +93,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             }
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
-            read = read_control(&mut receive, &mut decoder), if room => serving.read(read),
+            read = read_control(receive, decoder), if room => serving.read(read),
             () = outbox.room(), if !room => Ok(()),
             seen = intake.seen.next(), if room => { serving.seen(seen); Ok(()) }
             Ok(stream) = handle.connection.accept_uni() => {
@@ -117,16 +106,50 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
         };
         step = step.and_then(|()| serving.carry_out());
     };
-    serving.end(&fault, &mut registration, connected);
+    serving.end(&fault, registration, connected);
     tasks.shutdown().await;
     shared.metrics.dropped(Dropped::Ended, handle.egress.close());
 }
 
+/// What a session is made of while it is served.
+struct Parts<'a> {
+    registration: Registration,
+    inbox: Inbox,
+    receive: RecvStream,
+    decoder: Decoder,
+    serving: Serving<'a>,
+    intake: Arc<Intake>,
+    outbox: Arc<Outbox>,
+    tasks: JoinSet<()>,
+}
+
+/// Begins to serve a session. What is needed only here is gone when this returns; whatever [`serve`] holds, it holds for hours.
+fn begin<'a>(
+    shared: &'a Arc<Shared>,
+    handle: &'a Arc<Handle>,
+    joined: Box<Joined>,
+) -> (Parts<'a>, Result<(), Fault>) {
+    let Joined { registration, welcome, inbox, hello, admission, send, .. } = *joined;
+    let Joined { receive, decoder, limits, .. } = *joined;
+    let outbox = Arc::new(Outbox::new());
+    let intake = Arc::new(Intake::new(shared, handle));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
+    tasks.spawn(intake.clone().read_datagrams());
+    tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
+
+    let known = hello.capabilities & CAPABILITIES;
+    let admitted = (&hello, admission);
+    let mut serving =
+        Serving::new(shared, handle, admitted, limits, intake.clone(), outbox.clone());
+    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
+    let step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
+    let parts = Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks };
+    (parts, step)
+}
+
 /// The next frame. Cancel-safe: bytes that were read are in the decoder.
-async fn read_control(
-    receive: &mut RecvStream,
-    decoder: &mut baton_protocol::frame::Decoder,
-) -> Result<Frame, Fault> {
+async fn read_control(receive: &mut RecvStream, decoder: &mut Decoder) -> Result<Frame, Fault> {
     loop {
         if let Some(frame) = decoder.next_frame()? {
             return Ok(frame);

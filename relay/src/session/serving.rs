@@ -54,7 +54,6 @@ pub(super) struct Serving<'a> {
     outbox: Arc<Outbox>,
     paths: Paths<'a>,
     admission: Admission,
-    hello: Hello,
     welcomed: Instant,
     notice_at: Instant,
     /// The end of its access token.
@@ -76,7 +75,7 @@ impl<'a> Serving<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         handle: &'a Arc<Handle>,
-        (hello, admission): (Hello, Admission),
+        (hello, admission): (&Hello, Admission),
         limits: Limits,
         intake: Arc<Intake>,
         outbox: Arc<Outbox>,
@@ -96,7 +95,6 @@ impl<'a> Serving<'a> {
             reclaims_at: now,
             rules: None,
             admission,
-            hello,
             welcomed: now,
             notice_at: now,
             phase_ends: None,
@@ -172,7 +170,8 @@ impl<'a> Serving<'a> {
         self.shared.metrics.renewal(judged.as_ref().err().map(|refused| refused.code));
         let judged = judged.map(|admission| {
             self.expires = at_unix(admission.expires_unix, now);
-            let ticket = self.shared.gate.ticket(&self.hello, &admission, self.handle.stamp());
+            let ticket =
+                self.shared.gate.ticket(self.handle.whose(), &admission, self.handle.stamp());
             let expires_unix = admission.expires_unix;
             self.admission = admission;
             Renewed { expires_unix, ticket }
@@ -188,14 +187,14 @@ impl<'a> Serving<'a> {
             return Err(Fault::Restless);
         }
         let gate = &self.shared.gate;
-        let failed = gate.stamp_of(ticket, &self.hello, unix_ms() / 1000);
+        let failed = gate.stamp_of(ticket, self.handle.whose(), unix_ms() / 1000);
         let Some(stamp) = self.shared.directory.reclaim(self.handle, failed) else {
             // It is noticed as the end of the connection.
             self.handle.close(CloseCode::Superseded, End::Superseded);
             return Ok(());
         };
         self.shared.metrics.reclaims.inc();
-        self.session.reclaimed(stamp, gate.ticket(&self.hello, &self.admission, stamp));
+        self.session.reclaimed(stamp, gate.ticket(self.handle.whose(), &self.admission, stamp));
         Ok(())
     }
 
@@ -221,8 +220,11 @@ impl<'a> Serving<'a> {
                 // A zero deadline is never sent: a session without time is closed by the drain.
                 let deadline = deadline.saturating_sub(passed).max(Duration::from_millis(1));
                 let reconnect_after = reconnect_after.saturating_sub(passed);
-                let ticket =
-                    self.shared.gate.ticket(&self.hello, &self.admission, self.handle.stamp());
+                let ticket = self.shared.gate.ticket(
+                    self.handle.whose(),
+                    &self.admission,
+                    self.handle.stamp(),
+                );
                 self.session.go_away(GoAwayOrder {
                     reason,
                     deadline,
