@@ -58,6 +58,10 @@ pub struct Flags {
     /// Whom it lets in
     #[arg(long, env = "BATON_AUTH_MODE", default_value = "token", value_name = "MODE")]
     pub auth_mode: AuthMode,
+    /// The number of the pool's rules of who may attach. Raise it, at all relays, and no session moves or resumes with a ticket from
+    /// before: its client shows its access token again
+    #[arg(long, env = "BATON_POLICY_EPOCH", default_value_t = 0, value_name = "NUMBER")]
+    pub policy_epoch: u32,
     /// How many sessions it may have
     #[arg(long, env = "BATON_MAX_SESSIONS", default_value_t = 10_000, value_name = "COUNT")]
     pub max_sessions: usize,
@@ -186,7 +190,8 @@ impl Flags {
 
     /// Reads the files, judges everything, and gives the configuration of the relay.
     pub fn config(&self) -> Result<Config, ConfigErrors> {
-        let Reload { keys, mode, certificates, private_key, max_sessions, rates } = self.rules()?;
+        let Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch } =
+            self.rules()?;
         Ok(Config {
             name: self.name.clone(),
             pool: self.pool.clone(),
@@ -201,6 +206,7 @@ impl Flags {
             epoch: crate::epoch::next(&self.state),
             max_sessions,
             rates,
+            policy_epoch,
             timers: self.timers(),
         })
     }
@@ -230,8 +236,8 @@ impl Flags {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        let max_sessions = self.max_sessions;
-        Ok(Reload { keys, mode, certificates, private_key, max_sessions, rates })
+        let (max_sessions, policy_epoch) = (self.max_sessions, self.policy_epoch);
+        Ok(Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch })
     }
 
     /// The files that [`rules`](Self::rules) reads, and the one that these flags come from.

@@ -13,6 +13,7 @@
 mod admin;
 pub mod auth;
 pub mod config;
+mod congestion;
 mod detour;
 mod directory;
 mod door;

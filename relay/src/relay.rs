@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::{Admin, AdminError};
-use crate::auth::{Gate, Mode};
+use crate::auth::{Gate, Mode, Tickets};
 use crate::directory::Directory;
 use crate::door::{Door, Knock, MAX_JOINING, Verdict};
 use crate::drain::{Flag, driver};
@@ -63,6 +63,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// How much may pass.
     pub rates: Rates,
+    /// The number of the pool's rules: tickets of earlier ones are good no more.
+    pub policy_epoch: u32,
     /// How long nothing may be heard of a session. Clients are told, and these are for all of the pool's relays alike.
     pub timers: Timers,
 }
@@ -82,6 +84,8 @@ pub struct Reload {
     pub max_sessions: usize,
     /// How much may pass from now on.
     pub rates: Rates,
+    /// The number of the pool's rules. Tickets of earlier ones are good no more; sessions stay.
+    pub policy_epoch: u32,
 }
 
 /// A relay that cannot be started.
@@ -191,10 +195,11 @@ impl Relay {
             flag_error: Mutex::default(),
         });
         let admin = Admin::start(config.admin_listen, reporter.clone())?;
+        let tickets = Tickets { keys: config.keys.ticket_keys(), epoch: config.policy_epoch };
         let shared = Arc::new(session::Shared {
             directory: directory.clone(),
             metrics: metrics.clone(),
-            gate: Gate::new(config.mode, config.pool, config.keys.ticket_keys()),
+            gate: Gate::new(config.mode, config.pool, tickets),
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,
             guard,
@@ -276,7 +281,8 @@ impl Relay {
         if let Some(running) = self.running.lock().await.as_ref() {
             running.endpoint.set_server_config(Some(server));
         }
-        self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
+        let tickets = Tickets { keys: reload.keys.ticket_keys(), epoch: reload.policy_epoch };
+        self.shared.gate.replace(reload.mode, tickets);
         self.directory.set_max_sessions(reload.max_sessions);
         self.shared.rates.set(reload.rates);
         self.shared.budget.set(reload.rates.queued_bytes);

@@ -14,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::congestion::HintedCubic;
 use crate::egress::Guard;
 
 /// From a client's first packet to the end of its handshake.
@@ -125,7 +126,9 @@ pub(crate) fn server(
     tls.send_tls13_tickets = 0;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let mut transport = transport();
-    transport.max_idle_timeout(Some(idle(idle_timeout)));
+    transport
+        .max_idle_timeout(Some(idle(idle_timeout)))
+        .congestion_controller_factory(Arc::new(HintedCubic::default()));
     if guard == Guard::Off {
         transport.datagram_send_buffer_size(UNGUARDED);
     }

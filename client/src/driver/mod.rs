@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, Limited, Renewed, Welcome};
+use baton_protocol::frame::{Frame, Intent, Limited, Renewed, Welcome};
 use baton_protocol::id::{Instance, PeerId};
 use baton_protocol::path::report::PathReport;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use crate::session::dial::Dial;
 use crate::session::queue::{SendQueue, lock};
 use crate::session::suspicion::{Patience, Suspicion, Verdict, counters};
 use crate::session::{Established, Input, Session};
-use crate::transport::Outer;
+use crate::transport::{Hints, Outer};
 
 /// How often silence is judged. A suspicion of three seconds is up to this late.
 const LOOK: Duration = Duration::from_millis(250);
@@ -159,6 +159,10 @@ impl Driver {
         while let Some(output) = self.attachment.poll_output() {
             match output {
                 Output::Dial { slot, intent, ticket, route_ids } => {
+                    let before = self.current.as_ref().and_then(|(home, _)| self.session(*home));
+                    let hints = before
+                        .filter(|_| intent != Intent::Fresh)
+                        .map(|(session, _)| Hints::of(&session.connection));
                     let route = route_ids.get(self.attempts % route_ids.len().max(1)).copied();
                     let dial = Dial {
                         outer: self.outer.clone(),
@@ -170,6 +174,7 @@ impl Driver {
                         route,
                         attempt: self.attempts,
                         begun: Instant::now(),
+                        hints,
                     };
                     self.attempts += 1;
                     tracing::debug!(?slot, intent = intent.name(), "dial");

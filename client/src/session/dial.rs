@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
+use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{
     CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello,
     Intent, RefusalCode, Refused, Retry, RouteId, Welcome,
@@ -21,7 +22,14 @@ use crate::identity::Identity;
 use crate::profile::Profile;
 use crate::renewal::Shown;
 use crate::token::ends_of;
-use crate::transport::Outer;
+use crate::transport::{Hints, Outer};
+
+/// How long a new session is warmed: so many round trips, and so much more, but no longer than that.
+const ROUND_TRIPS: u32 = 4;
+const WARM: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// How much of the control stream is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -40,6 +48,8 @@ pub(crate) struct Dial {
     pub(crate) attempt: usize,
     /// When the ticket was the latest.
     pub(crate) begun: Instant,
+    /// Of the session that this one follows, if that still lives.
+    pub(crate) hints: Option<Hints>,
 }
 
 /// A connection on which WELCOME has come.
@@ -97,7 +107,7 @@ impl Dial {
         let (endpoint, socket) =
             self.outer.endpoint(address).map_err(|source| DialError::Socket { address, source })?;
         let failed = |source| DialError::Connection { address, source };
-        let config = self.outer.client_config(self.route);
+        let config = self.outer.client_config(self.route, self.hints);
         let connecting = endpoint
             .connect_with(config, address, &self.profile.server_name.to_str())
             .map_err(|source| DialError::Begin { address, source })?;
@@ -135,6 +145,9 @@ impl Dial {
             Frame::Welcome(welcome) => {
                 decoder.authenticated();
                 tracing::debug!(%address, relay = %welcome.relay, "welcome");
+                if let Some(hints) = self.hints.filter(|_| self.intent == Intent::Handover) {
+                    warm(&connection, hints).await;
+                }
                 Ok(Box::new(Greeted {
                     endpoint,
                     socket,
@@ -193,6 +206,16 @@ impl Dial {
             })?;
         sign(&mut hello, self.identity.key(), &exported);
         Ok(hello)
+    }
+}
+
+/// Waits until datagrams of the length that the session before carried fit this one, too, which takes some round trips: it is not
+/// used before that, and the session before still is. A way that is narrower is not waited for long.
+async fn warm(connection: &quinn::Connection, hints: Hints) {
+    let wanted = hints.datagram.min(LONGEST);
+    let until = Instant::now() + (connection.rtt() * ROUND_TRIPS + WARM.0).min(WARM.1);
+    while connection.max_datagram_size().unwrap_or(0) < wanted && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

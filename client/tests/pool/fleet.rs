@@ -73,6 +73,7 @@ impl Fleet {
             epoch: 1,
             max_sessions: 1000,
             rates: self.rates,
+            policy_epoch: 0,
             timers: Timers::default(),
         });
         let relay = relay.unwrap();

@@ -15,6 +15,7 @@ use super::handle::{Handle, Inbox, Who};
 use super::registration::Registration;
 use super::{Shared, close};
 use crate::auth::Admission;
+use crate::congestion;
 use crate::directory::unix_ms;
 use crate::egress::Egress;
 use crate::greeting::{Greeting, GreetingError};
@@ -124,6 +125,7 @@ pub(super) async fn join(
         return Err(refuse(send, too_often(), hello.intent).await);
     }
     let decoder = greeting.authenticated();
+    congestion::begin_with(connection, admission.window);
     // They have done their work, and what a session keeps it keeps for hours.
     (hello.token, hello.ticket) = (Bytes::new(), Bytes::new());
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
@@ -212,7 +214,7 @@ fn welcome(shared: &Shared, handle: &Handle, admission: &Admission, limits: Limi
         max_watches: limits.watches as u64,
         idle: shared.timers.idle,
         keep_alive: shared.timers.keep_alive,
-        ticket: shared.gate.ticket(handle.whose(), admission, handle.stamp()),
+        ticket: shared.gate.ticket(handle.whose(), admission, handle.stamp(), admission.window),
         route_ids: Vec::new(),
     }
 }

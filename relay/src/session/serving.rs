@@ -8,6 +8,7 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
     CAPABILITY_PATHS, CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
 };
+use baton_protocol::id::Stamp;
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
 use quinn::ConnectionError;
@@ -22,6 +23,7 @@ use super::routes::Seen;
 use super::serve::Fault;
 use super::{Shared, class_of};
 use crate::auth::{Admission, too_soon};
+use crate::congestion;
 use crate::detour;
 use crate::directory::unix_ms;
 use crate::drain::Slot;
@@ -170,8 +172,7 @@ impl<'a> Serving<'a> {
         self.shared.metrics.renewal(judged.as_ref().err().map(|refused| refused.code));
         let judged = judged.map(|admission| {
             self.expires = at_unix(admission.expires_unix, now);
-            let ticket =
-                self.shared.gate.ticket(self.handle.whose(), &admission, self.handle.stamp());
+            let ticket = self.ticket(&admission, self.handle.stamp());
             let expires_unix = admission.expires_unix;
             self.admission = admission;
             Renewed { expires_unix, ticket }
@@ -194,8 +195,14 @@ impl<'a> Serving<'a> {
             return Ok(());
         };
         self.shared.metrics.reclaims.inc();
-        self.session.reclaimed(stamp, gate.ticket(self.handle.whose(), &self.admission, stamp));
+        self.session.reclaimed(stamp, self.ticket(&self.admission, stamp));
         Ok(())
+    }
+
+    /// A ticket, with what is known of the way to the client by now.
+    fn ticket(&self, admission: &Admission, stamp: Stamp) -> Bytes {
+        let window = congestion::window(&self.handle.connection);
+        self.shared.gate.ticket(self.handle.whose(), admission, stamp, window)
     }
 
     fn enter_phase(&mut self, now: Instant) {
@@ -220,11 +227,7 @@ impl<'a> Serving<'a> {
                 // A zero deadline is never sent: a session without time is closed by the drain.
                 let deadline = deadline.saturating_sub(passed).max(Duration::from_millis(1));
                 let reconnect_after = reconnect_after.saturating_sub(passed);
-                let ticket = self.shared.gate.ticket(
-                    self.handle.whose(),
-                    &self.admission,
-                    self.handle.stamp(),
-                );
+                let ticket = self.ticket(&self.admission, self.handle.stamp());
                 self.session.go_away(GoAwayOrder {
                     reason,
                     deadline,

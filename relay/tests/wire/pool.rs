@@ -25,9 +25,9 @@ pub(crate) const SERVER_NAME: &str = "edge.tests.baton.internal";
 
 /// A change of the relay's rules, and of nothing else.
 pub(crate) fn rules(mode: Mode) -> Reload {
-    let Config { keys, mode, certificates, private_key, max_sessions, rates, .. } =
+    let Config { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch, .. } =
         config("", mode, 1000);
-    Reload { keys, mode, certificates, private_key, max_sessions, rates }
+    Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch }
 }
 
 /// The pool's certificate and its key, as they were made.
@@ -74,6 +74,7 @@ pub(crate) fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
         max_sessions,
         // Many tests attach a peer again and again.
         rates: Rates { attachments_per_peer: None, ..Rates::default() },
+        policy_epoch: 0,
         timers: Timers::default(),
     }
 }

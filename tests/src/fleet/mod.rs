@@ -141,6 +141,7 @@ impl Fleet {
             epoch: 0,
             max_sessions: 10_000,
             rates: Rates::default(),
+            policy_epoch: 0,
             timers: Timers::default(),
         })
         .expect("a relay");
