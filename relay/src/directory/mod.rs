@@ -16,6 +16,7 @@
 mod destination;
 mod interest;
 mod links;
+mod reach;
 #[cfg(test)]
 mod seeds;
 mod sessions;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError};
+use baton_protocol::frame::{
+    CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame,
+    FrameError,
+};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::task::JoinSet;
@@ -19,7 +22,8 @@ use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
-const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
+const CAPABILITIES: u64 =
+    CAPABILITY_STREAMS | CAPABILITY_RECLAIM | CAPABILITY_POLICIES | CAPABILITY_POLICY_FIRST;
 
 /// What ended a session from within.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,7 @@ pub(super) enum Fault {
     Frame(#[from] FrameError),
     #[error("it does not read what it is told")]
     Slow,
-    #[error("it came to take over, and never did")]
+    #[error("it was to become its peer's home, and never did")]
     Idle,
     #[error("it has moved")]
     Moved,
@@ -78,7 +82,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let admitted = (hello, admission);
     let mut serving =
         Serving::new(shared, &handle, admitted, limits, intake.clone(), outbox.clone());
-    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
+    // A fresh session is home from WELCOME on, unless it is to have a policy first: it is announced before anything else is
+    // waited for.
     let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
     let fault = loop {
         // What is due is done on every pass: what never ends must not keep it waiting.
