@@ -120,6 +120,12 @@ impl Policy {
         self.mode == PolicyMode::Group && self.allowed.is_empty() && self.blocked.is_empty()
     }
 
+    /// Whether it keeps anyone out whom the default would let in: then nothing may come before it is set.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.mode == PolicyMode::List || !self.blocked.is_empty()
+    }
+
     /// Whether there may be peers of other groups that it lets in.
     #[must_use]
     pub fn admits_strangers(&self) -> bool {
@@ -189,6 +195,7 @@ mod tests {
             let judged = [false, true].map(|stranger| policy.judge(&peer(1), stranger));
             assert_eq!(judged, [of_the_group, stranger], "{mode:?}, {allowed}, {blocked}");
             assert!(policy.admits_strangers() || judged[1] == Refused);
+            assert!(policy.narrows() || judged[0] == Admitted);
         }
     }
 

@@ -11,6 +11,8 @@ mod fleet;
 mod flows;
 mod handover;
 mod loss;
+mod old_relay;
+mod policy;
 mod presence;
 mod reclaim;
 mod renewal;
