@@ -40,6 +40,9 @@ const COMMANDS: usize = 64;
 /// How long everything may take to end, once what was under way has ended or was given up.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Between two changes of whom a policy lets in: relays close sessions that change it sixteen times a second.
+const MODE_PAUSE: Duration = Duration::from_millis(100);
+
 /// The most bytes of one datagram of the owner's.
 pub const MAX_DATAGRAM: usize = MAX_PAYLOAD - 1;
 
@@ -134,6 +137,8 @@ struct Inner {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     end_to_end: EndToEnd,
+    /// When the policy's mode may be changed again.
+    mode_at: tokio::sync::Mutex<Instant>,
     /// How long the end waits for what is under way.
     patience: Duration,
     /// All tasks; dropping it aborts them.
@@ -180,6 +185,7 @@ impl Client {
                 shared,
                 commands,
                 end_to_end,
+                mode_at: tokio::sync::Mutex::new(Instant::now()),
                 patience,
                 tasks: Mutex::new(Some(tasks)),
             }),
@@ -253,15 +259,20 @@ impl Client {
     ///
     /// Who is not let in learns no more than if this client were not attached. With [`PolicyMode::List`], senders of the group that are not
     /// allowed make an [`Event::Knock`]. Streams and flows that are open with whom this keeps out end as if that peer were
-    /// gone: nothing comes of it any more.
+    /// gone: nothing comes of it any more. One change waits a tenth of a second for the one before it.
     ///
     /// # Errors
     /// [`PolicyError::NotKept`] if the relay knows no policies. It holds on this side all the same, and is told to the next relay.
     pub async fn set_policy(&self, mode: PolicyMode) -> Result<(), PolicyError> {
+        let mut mode_at = self.inner.mode_at.lock().await;
+        tokio::time::sleep_until((*mode_at).into()).await;
+        *mode_at = Instant::now() + MODE_PAUSE;
+        drop(mode_at);
         self.change_policy(Change::Mode(mode)).await
     }
 
     /// Lets a peer in by name, whatever group it is of and whatever [`set_policy`](Self::set_policy) says, unless it is blocked.
+    /// Whoever speaks with a peer of another group allows it, or its answers do not come.
     ///
     /// # Errors
     /// As [`set_policy`](Self::set_policy); and if there are [`MAX_NAMES`](crate::MAX_NAMES) already.

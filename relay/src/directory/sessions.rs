@@ -91,8 +91,7 @@ impl Directory {
         }
         let winner = state.presence.home(&handle.peer).map(|home| home.instance);
         // One that sets its policy first comes when it has, as if it had come then.
-        let takes_over = handle.intent == Intent::Handover && handle.is_standby();
-        if takes_over && winner.is_some_and(|winner| winner != handle.instance) {
+        if handle.takes_over() && winner.is_some_and(|winner| winner != handle.instance) {
             return None;
         }
         let stamp = state.announce(self.me, handle, handle.intent);

@@ -13,7 +13,7 @@ use baton_protocol::session::End;
 use quinn::Connection;
 use tokio::sync::watch;
 
-use super::senders::{Judged, Senders};
+use super::senders::{Judged, Senders, TooOften};
 use crate::drain::Slot;
 use crate::egress::Egress;
 use crate::mailbox::Mailbox;
@@ -173,6 +173,11 @@ impl Handle {
         waits && !self.was_announced()
     }
 
+    /// Whether it is a standby because it came to take over.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.intent == Intent::Handover && self.is_standby()
+    }
+
     /// Whether its policy may let strangers in, or did once: then relays that know it pass their datagrams on.
     pub(crate) fn reaches_further(&self) -> bool {
         self.reaches_further.load(Ordering::Acquire)
@@ -295,8 +300,8 @@ impl Handle {
     }
 
     /// Lets these in from now, of those whom no rule names. Gives those who were let in and are no more.
-    pub(super) fn set_mode(&self, mode: PolicyMode) -> Vec<PeerId> {
-        self.senders().set_mode(mode)
+    pub(super) fn set_mode(&self, mode: PolicyMode, now: Instant) -> Result<Vec<PeerId>, TooOften> {
+        self.senders().set_mode(mode, now)
     }
 
     /// Does what a rule says. Gives those who were let in and are no more.

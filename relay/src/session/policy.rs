@@ -1,6 +1,7 @@
 //! A session's policy, as its client sets it: what follows from each change.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use baton_protocol::frame::{PolicyMode, Rule};
 use baton_protocol::id::PeerId;
@@ -8,12 +9,19 @@ use baton_protocol::policy::TooManyNames;
 
 use super::Shared;
 use super::handle::Handle;
+use super::senders::TooOften;
+use super::serve::Fault;
 use crate::metrics::Dropped;
 
 /// From the next datagram on this holds for those whom no rule names.
-pub(super) fn set_mode(shared: &Shared, handle: &Arc<Handle>, mode: PolicyMode) {
-    let refused = handle.set_mode(mode);
+pub(super) fn set_mode(
+    shared: &Shared,
+    handle: &Arc<Handle>,
+    mode: PolicyMode,
+) -> Result<(), Fault> {
+    let refused = handle.set_mode(mode, Instant::now()).map_err(|TooOften| Fault::Fickle)?;
     changed(shared, handle, &refused);
+    Ok(())
 }
 
 /// From the next datagram on these are let in, or are not.

@@ -5,7 +5,7 @@
 //! first datagram of a sender, and for those that are refused.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_protocol::frame::{PolicyMode, Rule};
 use baton_protocol::id::PeerId;
@@ -15,12 +15,23 @@ use baton_protocol::session::Limits;
 use super::refusals::Refusals;
 use crate::metrics::Dropped;
 
+/// How often a client may set the mode in a second: each time all its senders are judged anew. A rule is about those whom it
+/// names, and costs no more than they do.
+const MODES: u32 = 16;
+const MODE_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / MODES as u64);
+
+/// A client sets the mode more often than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooOften;
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     known: HashMap<PeerId, Known>,
     /// None while it is the default, as nearly always.
     policy: Option<Box<Policy>>,
+    /// When the client will have used up none of the modes that it may set.
+    modes_at: Option<Instant>,
     refusals: Option<Box<Refusals>>,
 }
 
@@ -113,14 +124,23 @@ impl Senders {
         self.refusals().may_be_told(sender, Instant::now())
     }
 
-    /// Sets whom no rule names. Gives those who were let in and are no more.
-    pub(super) fn set_mode(&mut self, mode: PolicyMode) -> Vec<PeerId> {
+    /// Sets what becomes of those whom no rule names. Gives those who were let in and are no more.
+    pub(super) fn set_mode(
+        &mut self,
+        mode: PolicyMode,
+        now: Instant,
+    ) -> Result<Vec<PeerId>, TooOften> {
+        let modes_at = self.modes_at.map_or(now, |at| at.max(now)) + MODE_INTERVAL;
+        if modes_at > now + MODE_INTERVAL * MODES {
+            return Err(TooOften);
+        }
+        self.modes_at = Some(modes_at);
         self.policy().set_mode(mode);
         if let Some(refusals) = &mut self.refusals {
             refusals.forget_knocks();
         }
         let known: Vec<_> = self.known.keys().copied().collect();
-        self.judge_anew(&known)
+        Ok(self.judge_anew(&known))
     }
 
     /// Does what a rule says. Gives those who were let in and are no more.
@@ -171,6 +191,10 @@ mod tests {
     const A: PeerId = PeerId::from_bytes([1; 32]);
     const B: PeerId = PeerId::from_bytes([2; 32]);
     const REFUSED: Judged = Judged::Refused(Dropped::Policy);
+
+    fn set_mode(senders: &mut Senders, mode: PolicyMode) -> Vec<PeerId> {
+        senders.set_mode(mode, Instant::now()).unwrap()
+    }
 
     fn rule(senders: &mut Senders, verb: RuleVerb, peer: PeerId) -> Vec<PeerId> {
         senders.rule(&Rule { verb, peers: vec![peer] }).unwrap()
@@ -223,7 +247,7 @@ mod tests {
     fn with_a_list_others_knock_once_until_they_are_answered() {
         let mut senders = Senders::default();
         senders.judge(A, false);
-        assert_eq!(senders.set_mode(PolicyMode::List), [A]);
+        assert_eq!(set_mode(&mut senders, PolicyMode::List), [A]);
         let judged = [A, A, B].map(|peer| senders.judge(peer, false));
         assert_eq!(judged, [Judged::Knocks, REFUSED, Judged::Knocks]);
         assert_eq!(senders.judge(A, true), REFUSED, "strangers do not knock");
@@ -233,7 +257,7 @@ mod tests {
         assert_eq!(senders.judge(A, false), Judged::Admitted(None));
         assert_eq!(rule(&mut senders, RuleVerb::Disallow, A), [A]);
         assert_eq!(senders.judge(A, false), Judged::Knocks, "anew");
-        senders.set_mode(PolicyMode::List);
+        set_mode(&mut senders, PolicyMode::List);
         assert_eq!(senders.judge(A, false), Judged::Knocks);
     }
 
@@ -245,11 +269,11 @@ mod tests {
         assert!(senders.admits_strangers());
         assert_eq!([A, B].map(|peer| senders.judge(peer, true)), [Judged::New, REFUSED]);
         assert_eq!(senders.judge(B, false), Judged::New);
-        senders.set_mode(PolicyMode::Any);
+        set_mode(&mut senders, PolicyMode::Any);
         assert_eq!(senders.judge(B, true), Judged::New, "it was of the group before");
         assert_eq!(senders.judge(B, true), Judged::Admitted(None));
         assert_eq!(rule(&mut senders, RuleVerb::Disallow, A), []);
-        assert_eq!(senders.set_mode(PolicyMode::Group).len(), 2);
+        assert_eq!(set_mode(&mut senders, PolicyMode::Group).len(), 2);
         assert_eq!(senders.judge(A, true), Judged::Refused(Dropped::Offline));
         assert_eq!(senders.judge(B, false), Judged::Admitted(None));
     }
@@ -268,7 +292,16 @@ mod tests {
         rule(&mut senders, RuleVerb::Block, A);
         assert_eq!(senders.judge(A, false), REFUSED);
         assert_eq!(senders.judge(B, false), Judged::Admitted(None));
-        assert_eq!(senders.set_mode(PolicyMode::List).len(), most);
+        assert_eq!(set_mode(&mut senders, PolicyMode::List).len(), most);
         assert_eq!(senders.judge(B, false), Judged::Knocks);
+    }
+
+    #[test]
+    fn the_mode_changes_sixteen_times_a_second_at_most() {
+        let (mut senders, start) = (Senders::default(), Instant::now());
+        let mut may = |now| senders.set_mode(PolicyMode::Any, now).is_ok();
+        assert_eq!((0..100).filter(|_| may(start)).count(), 16);
+        assert_eq!((0..100).filter(|_| may(start + Duration::from_millis(500))).count(), 8);
+        assert_eq!((0..100).filter(|_| may(start + Duration::from_secs(9))).count(), 16);
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Fault {
     Moved,
     #[error("it goes and comes back without end")]
     Restless,
+    #[error("it changes whom it lets in without end")]
+    Fickle,
     #[error("its access token has expired")]
     TokenExpired,
     #[error("it is on the pool's allowlist no more")]
@@ -58,7 +60,7 @@ impl Fault {
             Self::Violation(_) | Self::Frame(_) | Self::ControlEnded | Self::Control(_) => {
                 CloseCode::ProtocolViolation
             }
-            Self::Slow | Self::Idle | Self::Restless => CloseCode::LimitExceeded,
+            Self::Slow | Self::Idle | Self::Restless | Self::Fickle => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
             Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
             Self::Connection(_) => CloseCode::Done,

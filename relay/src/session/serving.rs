@@ -353,7 +353,7 @@ impl<'a> Serving<'a> {
                     directory.acknowledged(self.handle.id);
                 }
                 Order::Policy { mode } => {
-                    policy::set_mode(self.shared, self.handle, mode);
+                    policy::set_mode(self.shared, self.handle, mode)?;
                     self.session.ruled(Ok(()));
                 }
                 Order::Rule(rule) => {
@@ -389,8 +389,7 @@ impl<'a> Serving<'a> {
         };
         let migration = self.path.ended(class, Instant::now());
         self.count_migration(migration);
-        let takes_over = self.handle.intent == Intent::Handover && self.handle.is_standby();
-        if takes_over && !was_given_up(fault, end) {
+        if self.handle.takes_over() && !was_given_up(fault, end) {
             self.shared.metrics.handover(Some(class), Duration::ZERO);
         }
         let outcome = self.session.outcome(end);

@@ -64,6 +64,19 @@ async fn a_name_too_many_is_told_and_what_was_there_holds() {
 }
 
 #[tokio::test]
+async fn a_client_that_changes_its_policy_without_end_is_closed() {
+    let relays = relays(1).await;
+    let mut home = join(&relays[0], &Who::new(1), "a").await;
+    for mode in PolicyMode::ALL {
+        set(&mut home, policy(mode)).await;
+    }
+    let modes = (0..64).flat_map(|number| policy(PolicyMode::ALL[number % 3]).encode());
+    home.write(&modes.collect::<Vec<_>>()).await;
+    assert_eq!(home.closed().await, u64::from(CloseCode::LimitExceeded.code()));
+    stop(relays).await;
+}
+
+#[tokio::test]
 async fn a_client_that_sets_its_policy_first_says_nothing_else_that_needs_one() {
     let relay = pool::one().await;
     let who = Who::new(1);
