@@ -99,6 +99,19 @@ pub enum Event {
         /// How much it allows: a second for datagrams and bytes, at a time for routes and watches.
         allowed: u64,
     },
+    /// A peer of this client's group sent something, and is not on its list. What it sent is dropped; it is heard from its next
+    /// datagram on if it is [allowed](crate::Client::allow). Comes once for a peer until it is allowed or blocked; and again on
+    /// another session.
+    Knock {
+        /// Which peer.
+        peer: PeerId,
+    },
+    /// The relay in use does not keep this client's policy, because it is of a version that knows none: it lets the client's group
+    /// in, and nobody else. What is not wanted is dropped at this end. Comes once for each such session.
+    PolicyNotKept {
+        /// Which relay.
+        relay: Option<RelayId>,
+    },
     /// Another peer is about to close: it takes no new streams, and those that are open should come to their end.
     PeerClosing {
         /// Which peer.

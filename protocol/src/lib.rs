@@ -19,6 +19,7 @@
 //! - [`session`]: the relay's end of one session.
 //! - [`attachment`]: the client's end: which relay it is attached to, and how it gets to the next one.
 //! - [`bucket`]: how much may pass in a second.
+//! - [`policy`]: whom a receiver lets in.
 //! - [`hold`]: when datagrams wait for control bytes, at either end.
 //! - [`presence`]: where every peer of a pool is, as one relay knows it.
 
@@ -37,6 +38,7 @@ pub mod liveness;
 pub mod packet;
 pub mod path;
 pub mod pkcs8;
+pub mod policy;
 pub mod presence;
 pub mod renewal;
 pub mod session;

@@ -173,6 +173,15 @@ impl Egress {
         dropped
     }
 
+    /// Nothing of this peer is wanted: what waits of it is dropped. Gives how many.
+    pub(crate) fn forget(&self, sender: PeerId) -> usize {
+        let mut queue = self.lock();
+        let before = queue.datagrams.bytes();
+        let dropped = queue.datagrams.forget(Some(sender));
+        self.changed(before, &queue);
+        dropped
+    }
+
     /// The connection has ended: what is left is dropped, and whatever comes. Gives how many are left.
     pub(crate) fn close(&self) -> usize {
         let mut queue = self.lock();
@@ -294,6 +303,19 @@ mod tests {
         (0..1000).for_each(|_| assert_eq!(push(fast, 1), 1));
         let first = [egress.pop(), egress.pop()].map(|queued| queued.unwrap().datagram[0]);
         assert_eq!(first, [1, 2]);
+    }
+
+    #[test]
+    fn what_waits_of_a_peer_that_is_not_wanted_goes_and_nothing_else() {
+        let egress = Egress::default();
+        let [one, other] = [1, 2].map(|number| PeerId::from_bytes([number; 32]));
+        for (sender, count) in [(Some(one), 3), (Some(other), 2), (None, 1)] {
+            for _ in 0..count {
+                assert_eq!(egress.push(sender, Bytes::from_static(b"x"), Some(1)), 0);
+            }
+        }
+        assert_eq!([one, one, other].map(|peer| egress.forget(peer)), [3, 0, 2]);
+        assert!(egress.pop().is_some() && egress.pop().is_none(), "the relay's own is left");
     }
 
     #[test]

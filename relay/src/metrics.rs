@@ -67,10 +67,12 @@ pub enum Dropped {
     Unfinished,
     /// There were too many, or too large ones, in too short a time.
     Limited,
+    /// Its receiver does not let its sender in.
+    Policy,
 }
 
 impl Dropped {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
@@ -81,6 +83,7 @@ impl Dropped {
         Self::NoStream,
         Self::Unfinished,
         Self::Limited,
+        Self::Policy,
     ];
 
     const fn name(self) -> &'static str {
@@ -95,6 +98,7 @@ impl Dropped {
             Self::NoStream => "no_stream",
             Self::Unfinished => "unfinished",
             Self::Limited => "limited",
+            Self::Policy => "policy",
         }
     }
 }

@@ -461,6 +461,11 @@ def check_numbers(vectors):
     same(vectors["refusal_codes"], named_values("REFUSED", "code"), "codes of REFUSED, in section 5")
     same(vectors["notice_codes"], table(9, 3), "codes of NOTICE")
     same(vectors["notice_codes"], named_values("NOTICE", "code"), "codes of NOTICE, in section 5")
+    same(vectors["policy_modes"], named_values("POLICY", "mode"), "modes of POLICY")
+    same(vectors["rule_verbs"], named_values("RULE", "verb"), "verbs of RULE")
+    bits = rows(section(18).replace("\n  |", "\n|"), 3)
+    bits = {cells[1]: int(cells[0], 16) for cells in bits if cells[0].startswith("0x")}
+    same(vectors["capabilities"], bits, "capabilities")
     same(vectors["limit_kinds"], named_values("LIMITED", "kind"), "kinds of LIMITED")
     same(vectors["goaway_reasons"], named_values("GOAWAY", "reason"), "reasons of GOAWAY")
     same(vectors["intents"], named_values("HELLO", "intent"), "intents")
@@ -479,6 +484,8 @@ def check_numbers(vectors):
         "payload of a datagram": (limits["payload"],),
         "routes / watches of a session": (limits["routes"], limits["watches"]),
         "senders with an alias, of a session": (limits["senders"],),
+        "peers that a session allows / blocks by name": (limits["names"], limits["names"]),
+        "peers in a RULE": (limits["ruled"],),
         "HELLO": (limits["hello_timeout_ms"] // 1000,),
         "keep-alive, by the client": (limits["keep_alive_ms"] // 1000,),
         "idle": (limits["idle_ms"] // 1000,),

@@ -3,6 +3,8 @@
 //! It waits for nobody: what it hands out goes to bounded channels without waiting, and a relay that does not take it is
 //! treated as lost. So sessions may wait for the driver, and there is no circle.
 
+mod policy;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::task::JoinSet;
 use crate::client::{Home, Shared};
 use crate::config::ClientConfig;
 use crate::events;
+use crate::policy::{Change, Policies, Reply as PolicyReply};
 use crate::presence::{TooManyWatches, Watcher, Watches};
 use crate::profile::TokenSource;
 use crate::renewal::{RenewError, Renewals, Reply};
@@ -56,6 +59,8 @@ pub(crate) enum Command {
     Watch(PeerId, oneshot::Sender<Result<Watcher, TooManyWatches>>),
     /// Show this access token to the relay.
     Renew(Bytes, Reply),
+    /// Let others in than before.
+    Policy(Change, PolicyReply),
     /// It is over.
     Close,
 }
@@ -81,6 +86,7 @@ pub(crate) struct Driver {
     inputs: mpsc::Sender<(Slot, Input)>,
     watches: Watches,
     renewals: Renewals,
+    policies: Policies,
     /// The session in use and its silence.
     current: Option<(Slot, Suspicion)>,
     attempts: usize,
@@ -98,8 +104,10 @@ impl Driver {
     ) -> (Self, mpsc::Receiver<(Slot, Input)>) {
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let attachment = Attachment::new(config.timing, rand::random(), Instant::now());
+        let policies = Policies::new(config.policy.clone(), shared.inbound.clone());
         let driver = Self {
             attachment,
+            policies,
             config,
             outer,
             instance: Instance::from_bytes(rand::random()),
@@ -134,6 +142,7 @@ impl Driver {
                 command = commands.recv() => match command {
                     Some(Command::Watch(peer, reply)) => self.watch(peer, reply),
                     Some(Command::Renew(token, reply)) => self.renew(token, Some(reply)),
+                    Some(Command::Policy(change, reply)) => self.change_policy(change, reply),
                     Some(Command::Close) | None => break,
                 },
                 token = self.renewals.newer(&self.config.profile.token) => self.renew(token, None),
@@ -172,6 +181,7 @@ impl Driver {
                         intent,
                         ticket,
                         route,
+                        policy_first: self.policies.comes_first(),
                         attempt: self.attempts,
                         begun: Instant::now(),
                         hints,
@@ -214,6 +224,7 @@ impl Driver {
 
     fn forget(&mut self, slot: Slot) {
         self.connections.remove(&slot);
+        self.policies.closed(slot);
         self.shared.routes.closed(slot);
         if self.current.take_if(|(current, _)| *current == slot).is_some() {
             self.renewals.lost();
@@ -256,6 +267,8 @@ impl Driver {
         self.shared.routes.use_session(slot, connection.queue.clone(), routes);
         let frames = self.watches.frames();
         self.write(slot, &frames);
+        self.forget_strangers();
+        self.look_at_policy();
     }
 
     fn event(&mut self, event: Event) {
@@ -287,9 +300,11 @@ impl Driver {
         match input {
             Input::Welcome(session, welcome) => {
                 connection.session = Some((*session, welcome.clone()));
-                // Before ACTIVE, so that every OPENED is here before ACTIVE_OK, and all routes move at once.
-                let opens = self.shared.routes.open_frames(slot);
-                self.write(slot, &opens);
+                // Before ACTIVE, so that every OPENED is here before ACTIVE_OK, and all routes move at once. And before all that the
+                // policy, so that nothing comes which is not let in.
+                let mut frames = self.policies.welcomed(slot, now);
+                frames.extend(self.shared.routes.open_frames(slot));
+                self.write(slot, &frames);
                 self.attachment.handle_welcome(slot, &welcome, now);
             }
             Input::Refused(refused) => {
@@ -388,6 +403,8 @@ impl Driver {
                     session.capabilities(known);
                 }
                 self.report(slot);
+                self.policies.knows(slot, known);
+                self.look_at_policy();
                 self.attachment.handle_frame(slot, frame, now);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
@@ -399,6 +416,11 @@ impl Driver {
                 );
                 self.shared.tell(events::Event::Limited { kind, allowed });
             }
+            Frame::Ruled(ruled) => {
+                self.policies.ruled(slot, ruled);
+                self.look_at_policy();
+            }
+            Frame::Knock { peer } => self.knock(peer),
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),
             Frame::Renewed(renewed) if in_use => self.renewed(slot, renewed, now),
             frame => self.attachment.handle_frame(slot, frame, now),
@@ -451,6 +473,7 @@ impl Driver {
 
     fn look(&mut self) {
         let now = Instant::now();
+        self.look_at_policy();
         let Some((slot, suspicion)) = &mut self.current else { return };
         let slot = *slot;
         let session =

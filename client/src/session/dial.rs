@@ -9,8 +9,9 @@ use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
 use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{
-    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello,
-    Intent, RefusalCode, Refused, Retry, RouteId, Welcome,
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry,
+    RouteId, Welcome,
 };
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH, exporter_context, sign};
 use baton_protocol::id::Instance;
@@ -44,6 +45,8 @@ pub(crate) struct Dial {
     pub(crate) intent: Intent,
     pub(crate) ticket: Option<Bytes>,
     pub(crate) route: Option<RouteId>,
+    /// The session is told a policy before anything may come for it.
+    pub(crate) policy_first: bool,
     /// Which of the addresses, counted around.
     pub(crate) attempt: usize,
     /// When the ticket was the latest.
@@ -167,6 +170,15 @@ impl Dial {
         }
     }
 
+    fn capabilities(&self) -> u64 {
+        let policy_first = if self.policy_first { CAPABILITY_POLICY_FIRST } else { 0 };
+        CAPABILITY_STREAMS
+            | CAPABILITY_RECLAIM
+            | CAPABILITY_PATHS
+            | CAPABILITY_POLICIES
+            | policy_first
+    }
+
     /// Another address at each attempt, so that one that does not answer is not all there is.
     async fn resolve(&self) -> Result<SocketAddr, DialError> {
         let names = &self.profile.addresses;
@@ -192,7 +204,7 @@ impl Dial {
             intent: self.intent,
             peer: self.identity.peer(),
             instance: self.instance,
-            capabilities: CAPABILITY_STREAMS | CAPABILITY_RECLAIM | CAPABILITY_PATHS,
+            capabilities: self.capabilities(),
             token,
             ticket: self.ticket.clone().unwrap_or_default(),
             signature: [0; 64],

@@ -173,6 +173,14 @@ fn frames() -> impl Strategy<Value = Frame> {
             .prop_map(|(attempt, failed, took)| {
                 Frame::PathReport(PathReport { attempt, failed, took })
             }),
+        prop::sample::select(&PolicyMode::ALL[..]).prop_map(|mode| Frame::Policy { mode }),
+        (prop::sample::select(&RuleVerb::ALL[..]), vec(peers(), 0..=MAX_RULED))
+            .prop_map(|(verb, peers)| Frame::Rule(Rule { verb, peers })),
+        option::of(sequences()).prop_map(|allowed| {
+            Frame::Ruled(allowed.map_or(Ruled::Kept, |allowed| Ruled::TooMany { allowed }))
+        }),
+        peers().prop_map(|peer| Frame::Knock { peer }),
+        peers().prop_map(|peer| Frame::Stranger { peer }),
         opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
         (any::<u64>(), opaque(MAX_TICKET))
             .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),

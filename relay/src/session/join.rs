@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome};
+use baton_protocol::frame::{
+    CAPABILITY_POLICY_FIRST, Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome,
+};
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH};
 use baton_protocol::session::Limits;
 use bytes::Bytes;
@@ -144,7 +146,7 @@ pub(super) async fn join(
     }
     // From here on it is registered, and nothing is waited for: WELCOME is written by the session's own tasks, because a client
     // that does not read it must not keep its session from being served, drained and closed.
-    let phase = if hello.intent == Intent::Handover { "standby" } else { "home" };
+    let phase = if handle.is_standby() { "standby" } else { "home" };
     let registration = Registration::new(shared, handle, phase);
     let handle = &registration.handle;
     info!(session = %handle.id, peer = ?hello.peer, intent = hello.intent.name(), stamp = %handle.stamp(), "attached");
@@ -199,7 +201,11 @@ fn make_handle(
         stamp: shared.directory.next_stamp(&hello.peer, admission.known),
     };
     let egress = Egress::new(shared.guard, shared.budget.clone());
-    Handle::new(who, connection.clone(), egress)
+    let (handle, inbox) = Handle::new(who, connection.clone(), egress);
+    if hello.capabilities & CAPABILITY_POLICY_FIRST != 0 {
+        handle.set_policy_first();
+    }
+    (handle, inbox)
 }
 
 fn welcome(shared: &Shared, handle: &Handle, admission: &Admission, limits: Limits) -> Welcome {

@@ -13,8 +13,11 @@ mod intake;
 mod join;
 mod outbox;
 mod paths;
+mod policy;
+mod refusals;
 mod registration;
 mod routes;
+mod senders;
 mod serve;
 mod serving;
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
-    CAPABILITY_PATHS, CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError,
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Decoder, Frame, FrameError,
 };
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
@@ -22,7 +23,11 @@ use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
-const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM | CAPABILITY_PATHS;
+const CAPABILITIES: u64 = CAPABILITY_STREAMS
+    | CAPABILITY_RECLAIM
+    | CAPABILITY_PATHS
+    | CAPABILITY_POLICIES
+    | CAPABILITY_POLICY_FIRST;
 
 /// What ended a session from within.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ pub(super) enum Fault {
     Frame(#[from] FrameError),
     #[error("it does not read what it is told")]
     Slow,
-    #[error("it came to take over, and never did")]
+    #[error("it was to become its peer's home, and never did")]
     Idle,
     #[error("it has moved")]
     Moved,
@@ -41,6 +46,8 @@ pub(super) enum Fault {
     Restless,
     #[error("nothing was heard of it, and it did not come back")]
     Gone,
+    #[error("it changes whom it lets in without end")]
+    Fickle,
     #[error("its access token has expired")]
     TokenExpired,
     #[error("it is on the pool's allowlist no more")]
@@ -59,7 +66,7 @@ impl Fault {
             Self::Violation(_) | Self::Frame(_) | Self::ControlEnded | Self::Control(_) => {
                 CloseCode::ProtocolViolation
             }
-            Self::Slow | Self::Idle | Self::Restless => CloseCode::LimitExceeded,
+            Self::Slow | Self::Idle | Self::Restless | Self::Fickle => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
             Self::Gone => CloseCode::Evicted,
             Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
@@ -142,7 +149,8 @@ fn begin<'a>(
     let admitted = (&hello, admission);
     let mut serving =
         Serving::new(shared, handle, admitted, limits, intake.clone(), outbox.clone());
-    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
+    // A fresh session is home from WELCOME on, unless it is to have a policy first: it is announced before anything else is
+    // waited for.
     let step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
     let parts = Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks };
     (parts, step)

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
-    CAPABILITY_PATHS, CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
+    CAPABILITY_PATHS, CAPABILITY_POLICY_FIRST, CAPABILITY_STREAMS, Frame, Hello, Intent, Limited,
+    NoticeCode, Renewed, Token,
 };
 use baton_protocol::id::Stamp;
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
@@ -21,7 +22,7 @@ use super::paths::Paths;
 use super::registration::Registration;
 use super::routes::Seen;
 use super::serve::Fault;
-use super::{Shared, class_of};
+use super::{Shared, class_of, policy};
 use crate::auth::{Admission, too_soon};
 use crate::congestion;
 use crate::detour;
@@ -83,7 +84,11 @@ impl<'a> Serving<'a> {
         outbox: Arc<Outbox>,
     ) -> Self {
         let now = Instant::now();
-        let session = Session::new(hello.intent, limits);
+        let session = if hello.capabilities & CAPABILITY_POLICY_FIRST == 0 {
+            Session::new(hello.intent, limits)
+        } else {
+            Session::with_policy_first(hello.intent, limits)
+        };
         let mut serving = Self {
             shared,
             handle,
@@ -243,7 +248,12 @@ impl<'a> Serving<'a> {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Presence(peer, state) => self.session.presence(peer, state),
-            Note::Sender(peer) => self.session.sender(peer),
+            Note::Sender { peer, stranger } => self.session.sender(peer, stranger),
+            Note::Knock(peer) => self.session.knock(peer),
+            Note::Unreached(peer) => {
+                let alias = self.session.alias_to(&peer);
+                alias.into_iter().for_each(|alias| self.seen(Seen::Offline { alias }));
+            }
             Note::Refreshed(peer) => self.session.refreshed(peer),
             Note::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
         }
@@ -318,6 +328,14 @@ impl<'a> Serving<'a> {
                     self.shared.metrics.goaway_acked.inc();
                     directory.acknowledged(self.handle.id);
                 }
+                Order::Policy { mode } => {
+                    policy::set_mode(self.shared, self.handle, mode)?;
+                    self.session.ruled(Ok(()));
+                }
+                Order::Rule(rule) => {
+                    let done = policy::rule(self.shared, self.handle, &rule);
+                    self.session.ruled(done);
+                }
                 Order::Renew { token } => self.renew(&token, Instant::now()),
                 Order::PathReport(report) => {
                     let ids = self.paths.report(report, Instant::now())?;
@@ -350,7 +368,7 @@ impl<'a> Serving<'a> {
             _ => FailureClass::ApplicationCloseLocal,
         };
         self.paths.end(class, Instant::now());
-        if self.handle.is_standby() && !was_given_up(fault, end) {
+        if self.handle.takes_over() && !was_given_up(fault, end) {
             self.shared.metrics.handover(Some(class), Duration::ZERO);
         }
         let outcome = self.session.outcome(end);

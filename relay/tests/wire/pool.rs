@@ -97,8 +97,13 @@ pub(crate) async fn with(rates: Rates) -> Relay {
 
 /// So many relays that let anyone in and are linked.
 pub(crate) async fn linked(count: usize) -> Vec<Relay> {
+    linked_with(count, Mode::Open).await
+}
+
+/// So many relays that are linked, and let these in.
+pub(crate) async fn linked_with(count: usize, mode: Mode) -> Vec<Relay> {
     let relays: Vec<_> =
-        (0..count).map(|number| start(&format!("relay {number}"), Mode::Open)).collect();
+        (0..count).map(|number| start(&format!("relay {number}"), mode.clone())).collect();
     for (number, relay) in relays.iter().enumerate() {
         let others = relays.iter().enumerate().filter(|(other, _)| *other != number);
         relay.set_seeds(Seeds {

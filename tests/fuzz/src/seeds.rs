@@ -136,9 +136,13 @@ fn mesh() -> Vec<Vec<u8>> {
         MeshFrame::Withdraw { peer, stamp, why: Withdrawal::Moved },
         MeshFrame::Synced,
         MeshFrame::Heard { count: 300 },
+        MeshFrame::Reach { peer, stamp },
+        MeshFrame::Refused { sender: peer, receiver: peer },
     ];
     let payload = bytes::Bytes::from_static(b"hello");
-    let forward = Forward { destination: peer.prefix(), sender: peer, stamp, hops: 1, payload };
-    let encoded = frames.iter().map(MeshFrame::encode).chain([forward.encode()]);
+    let (destination, sender) = (peer.prefix(), peer);
+    let forward = Forward { destination, sender, stamp, hops: 1, stranger: false, payload };
+    let stranger = Forward { stranger: true, ..forward.clone() };
+    let encoded = frames.iter().map(MeshFrame::encode).chain([forward.encode(), stranger.encode()]);
     encoded.map(|bytes| [&[3], &bytes[..]].concat()).collect()
 }
