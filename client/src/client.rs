@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Ended;
 use baton_protocol::datagram::MAX_PAYLOAD;
-use baton_protocol::frame::Refused;
+use baton_protocol::frame::{PolicyMode, Refused, Rule, RuleVerb};
 use baton_protocol::id::PeerId;
+use baton_protocol::policy::Policy;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -24,6 +25,8 @@ use crate::events::{Event, Events, UNREAD};
 use crate::inbound::{Inbound, OWN};
 use crate::life::{Hold, Life};
 use crate::options::{InvalidOptions, seconds};
+use crate::paths::{PathLink, PathManager};
+use crate::policy::{Change, PolicyError};
 use crate::presence::{TooManyWatches, Watcher};
 use crate::renewal::RenewError;
 use crate::routes::{RouteState, Routes, TooManyRoutes};
@@ -37,6 +40,9 @@ const COMMANDS: usize = 64;
 
 /// How long everything may take to end, once what was under way has ended or was given up.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Between two changes of whom a policy lets in: relays close sessions that change it sixteen times a second.
+const MODE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The most bytes of one datagram of the owner's.
 pub const MAX_DATAGRAM: usize = MAX_PAYLOAD - 1;
@@ -61,6 +67,7 @@ pub(crate) struct Home {
     pub(crate) connection: quinn::Connection,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) observed: SocketAddr,
+    pub(crate) paths: Arc<PathLink>,
 }
 
 impl Shared {
@@ -132,6 +139,8 @@ struct Inner {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     end_to_end: EndToEnd,
+    /// When the policy's mode may be changed again.
+    mode_at: tokio::sync::Mutex<Instant>,
     /// How long the end waits for what is under way.
     patience: Duration,
     /// All tasks; dropping it aborts them.
@@ -147,7 +156,7 @@ impl Client {
         let (events, mut news) = broadcast::channel(UNREAD);
         let life = Arc::new(Life::default());
         let dropped: Arc<AtomicU64> = Arc::default();
-        let peers = Arc::new(Peers::new(events.clone(), life.clone()));
+        let peers = Arc::new(Peers::new(events.clone(), life.clone(), inbound.clone()));
         let mut tasks = JoinSet::new();
         let end_to_end = EndToEnd::start(
             &config.identity,
@@ -178,6 +187,7 @@ impl Client {
                 shared,
                 commands,
                 end_to_end,
+                mode_at: tokio::sync::Mutex::new(Instant::now()),
                 patience,
                 tasks: Mutex::new(Some(tasks)),
             }),
@@ -239,6 +249,74 @@ impl Client {
         answer.await.map_err(|_| RenewError::Closed)?
     }
 
+    /// Whom this client lets in, as its owner has set it.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        self.inner.shared.inbound.admission.policy()
+    }
+
+    /// Lets in, of those whom no rule names, the peers of its group, nobody, or every peer of the pool. It holds on this side at
+    /// once. This returns when the relay has said that it keeps it; where there is no session the next one is told before
+    /// anything may come for it, as it is after every move.
+    ///
+    /// Who is not let in learns no more than if this client were not attached. With [`PolicyMode::List`], senders of the group that are not
+    /// allowed make an [`Event::Knock`]. Streams and flows that are open with whom this keeps out end as if that peer were
+    /// gone: nothing comes of it any more. One change waits a tenth of a second for the one before it.
+    ///
+    /// # Errors
+    /// [`PolicyError::NotKept`] if the relay knows no policies. It holds on this side all the same, and is told to the next relay.
+    pub async fn set_policy(&self, mode: PolicyMode) -> Result<(), PolicyError> {
+        let mut mode_at = self.inner.mode_at.lock().await;
+        tokio::time::sleep_until((*mode_at).into()).await;
+        *mode_at = Instant::now() + MODE_PAUSE;
+        drop(mode_at);
+        self.change_policy(Change::Mode(mode)).await
+    }
+
+    /// Lets a peer in by name, whatever group it is of and whatever [`set_policy`](Self::set_policy) says, unless it is blocked.
+    /// Whoever speaks with a peer of another group allows it, or its answers do not come.
+    ///
+    /// # Errors
+    /// As [`set_policy`](Self::set_policy); and if there are [`MAX_NAMES`](crate::MAX_NAMES) already.
+    pub async fn allow(&self, peer: PeerId) -> Result<(), PolicyError> {
+        self.rule(RuleVerb::Allow, peer).await
+    }
+
+    /// Takes [`allow`](Self::allow) back.
+    ///
+    /// # Errors
+    /// As [`set_policy`](Self::set_policy).
+    pub async fn disallow(&self, peer: PeerId) -> Result<(), PolicyError> {
+        self.rule(RuleVerb::Disallow, peer).await
+    }
+
+    /// Keeps a peer out, whatever else holds: nothing that it sends comes any more.
+    ///
+    /// # Errors
+    /// As [`allow`](Self::allow).
+    pub async fn block(&self, peer: PeerId) -> Result<(), PolicyError> {
+        self.rule(RuleVerb::Block, peer).await
+    }
+
+    /// Takes [`block`](Self::block) back.
+    ///
+    /// # Errors
+    /// As [`set_policy`](Self::set_policy).
+    pub async fn unblock(&self, peer: PeerId) -> Result<(), PolicyError> {
+        self.rule(RuleVerb::Unblock, peer).await
+    }
+
+    async fn rule(&self, verb: RuleVerb, peer: PeerId) -> Result<(), PolicyError> {
+        self.change_policy(Change::Rule(Rule { verb, peers: vec![peer] })).await
+    }
+
+    async fn change_policy(&self, change: Change) -> Result<(), PolicyError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Policy(change, reply);
+        self.inner.commands.send(command).await.map_err(|_| PolicyError::Closed)?;
+        answer.await.map_err(|_| PolicyError::Closed)?
+    }
+
     /// Offers a service: streams to it come out of [`accept`](Self::accept). A service of that name is replaced.
     pub fn offer(&self, service: ServiceName, allow: Allow) {
         self.inner.shared.peers.offer(Kind::Stream, service, allow);
@@ -280,6 +358,12 @@ impl Client {
         self.inner.end_to_end.ping(peer).await
     }
 
+    /// The paths of its session: to try another one, and to change to it.
+    #[must_use]
+    pub fn paths(&self) -> PathManager {
+        PathManager::new(self.inner.shared.clone())
+    }
+
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -297,6 +381,7 @@ impl Client {
                 local: home.local,
                 observed: home.observed,
                 remote: home.connection.remote_address(),
+                connection: home.connection.stable_id(),
             });
         }
         status.active = shared.life.held();

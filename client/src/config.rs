@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::attachment::Timing;
+use baton_protocol::policy::Policy;
 
 use crate::identity::Identity;
 use crate::options::{InvalidOptions, Options, validate};
@@ -30,6 +31,8 @@ pub struct ClientConfig {
     pub sockets: Sockets,
     /// What else can be set.
     pub options: Options,
+    /// Whom it lets in, from the first datagram on. [`Client::set_policy`](crate::Client::set_policy) and its like change it.
+    pub policy: Policy,
 }
 
 impl ClientConfig {
@@ -43,6 +46,7 @@ impl ClientConfig {
             attach_timeout: Some(ATTACH),
             sockets: Sockets::default(),
             options: Options::default(),
+            policy: Policy::default(),
         }
     }
 
@@ -71,6 +75,13 @@ impl ClientConfig {
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Whom it lets in: by default, the peers of its group.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 

@@ -46,10 +46,16 @@ pub enum Event {
         /// From the dial that succeeded until the new relay was in use.
         took: Duration,
     },
-    /// The relay sees this client at another address, and asks whether it answers there: the session goes on.
+    /// The session goes on at another address of this client: it migrated there, or its relay sees it there, and asks whether it
+    /// answers.
     Migrated {
         /// Which relay.
         relay: Option<RelayId>,
+    },
+    /// An attempt to migrate failed; the session goes on by the path that it had.
+    MigrationFailed {
+        /// Why.
+        class: FailureClass,
     },
     /// A move to another relay failed late: this client goes on at the one that it had not left, which asks it to move again.
     Reclaimed {
@@ -92,6 +98,19 @@ pub enum Event {
         kind: LimitKind,
         /// How much it allows: a second for datagrams and bytes, at a time for routes and watches.
         allowed: u64,
+    },
+    /// A peer of this client's group sent something, and is not on its list. What it sent is dropped; it is heard from its next
+    /// datagram on if it is [allowed](crate::Client::allow). Comes once for a peer until it is allowed or blocked; and again on
+    /// another session.
+    Knock {
+        /// Which peer.
+        peer: PeerId,
+    },
+    /// The relay in use does not keep this client's policy, because it is of a version that knows none: it lets the client's group
+    /// in, and nobody else. What is not wanted is dropped at this end. Comes once for each such session.
+    PolicyNotKept {
+        /// Which relay.
+        relay: Option<RelayId>,
     },
     /// Another peer is about to close: it takes no new streams, and those that are open should come to their end.
     PeerClosing {

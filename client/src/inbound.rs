@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use baton_protocol::id::{PeerId, PeerPrefix};
+use baton_protocol::policy::Policy;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::admission::Admission;
 use crate::session::queue::lock;
 
 /// The first byte of the owner's datagrams.
@@ -32,6 +34,7 @@ const NAMES: usize = 4096;
 /// The way in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
+    pub(crate) admission: Admission,
     own: Mutex<VecDeque<(PeerId, Bytes)>>,
     own_came: Notify,
     inner: Mutex<Inner>,
@@ -49,6 +52,9 @@ impl Inbound {
     /// Takes what came from `peer`. Never waits: if there is too much, the owner loses the oldest and QUIC the newest.
     pub(crate) fn deliver(&self, peer: PeerId, payload: Bytes) {
         match payload.first() {
+            _ if !self.admission.lets_in(&peer) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
             Some(first) if first & FIXED_BIT != 0 => self.deliver_inner(peer, payload),
             Some(&OWN) => {
                 let mut own = lock(&self.own);
@@ -68,8 +74,26 @@ impl Inbound {
         }
     }
 
-    /// The sender whose id begins so, if any session has ever named it. So a session that is new has nothing to wait for.
+    /// Others are let in from now. What waits of those who are not is dropped.
+    pub(crate) fn set_policy(&self, policy: &Policy) {
+        self.admission.set(policy);
+        let mut dropped = 0;
+        let mut keep = |waiting: &mut VecDeque<(PeerId, Bytes)>| {
+            let before = waiting.len();
+            waiting.retain(|(peer, _)| self.admission.lets_in(peer));
+            dropped += before - waiting.len();
+        };
+        keep(&mut lock(&self.own));
+        keep(&mut lock(&self.inner).packets);
+        self.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
+    }
+
+    /// The sender whose id begins so, if any session has ever named it. So a session that is new has nothing to wait for; but where
+    /// strangers are let in, it must say whether this is one.
     pub(crate) fn name(&self, prefix: PeerPrefix) -> Option<PeerId> {
+        if self.admission.admits_strangers() {
+            return None;
+        }
         lock(&self.names).get(&prefix).copied()
     }
 

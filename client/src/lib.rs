@@ -22,7 +22,8 @@
 //!
 //! ```text
 //! Client ── driver: the attachment, and the order of everything
-//!    │        └── session, one per connection to a relay: socket, QUIC, readers and writers
+//!    │        └── session, one per connection to a relay: QUIC, readers and writers
+//!    │             └── pilot: its sockets, and which of them it uses
 //!    └───── keeper: the inner endpoint
 //!             └── one per connection to another peer ── one per stream that is being opened
 //! ```
@@ -30,6 +31,7 @@
 //! Between them: `routes` (which session takes what to whom), `inbound` (what came from whom). No queue is unbounded, and
 //! every task is joined by the one above it.
 
+mod admission;
 mod class;
 mod client;
 mod config;
@@ -41,6 +43,8 @@ pub mod identity;
 mod inbound;
 mod life;
 mod options;
+mod paths;
+mod policy;
 mod presence;
 pub mod profile;
 mod renewal;
@@ -56,8 +60,11 @@ pub mod udp;
 
 pub use baton_protocol::attachment::{Closed, Ended, Timing};
 pub use baton_protocol::class::FailureClass;
-pub use baton_protocol::frame::{GoAwayReason, Intent, LimitKind, PeerState, RefusalCode, Refused};
+pub use baton_protocol::frame::{
+    GoAwayReason, Intent, LimitKind, PeerState, PolicyMode, RefusalCode, Refused, RuleVerb,
+};
 pub use baton_protocol::id::{InvalidPeerId, PeerId, RelayId, Stamp};
+pub use baton_protocol::policy::{MAX_NAMES, Policy, TooManyNames};
 
 pub use crate::client::{Client, ConnectError, MAX_DATAGRAM, Route, SendError, WatchError};
 pub use crate::config::ClientConfig;
@@ -69,6 +76,8 @@ pub use crate::events::{Event, Events};
 pub use crate::identity::{Identity, IdentityError};
 pub use crate::life::Hold;
 pub use crate::options::{InvalidOptions, OptionFault, Options};
+pub use crate::paths::{Migrated, MigrationError, NewPath, PathManager, Probed, Switched};
+pub use crate::policy::PolicyError;
 pub use crate::presence::{TooManyWatches, Watcher};
 pub use crate::profile::{Profile, ProfileError, TokenSource};
 pub use crate::renewal::RenewError;

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
+use baton_protocol::liveness::{
+    GIVE_UP, IDLE_TIMEOUT, KEEP_ALIVE, MIGRATION_WINDOW, Timers, WrongOrder,
+};
 use baton_protocol::packet::{FULL_MTU, MAX_MTU};
+use baton_protocol::path::attempt::PROBE_DEADLINE;
 
 use crate::config::ClientConfig;
 
 /// No time that is set may be longer: it would be a slip of the pen, and sums of times stay what they should be.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-
-/// How long a relay keeps the record of a session that is suspect (design of path migration): who gives a connection up later
-/// than that comes back to nothing.
-const MIGRATION_WINDOW: Duration = Duration::from_secs(30);
 
 /// What can be set for each client by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +26,8 @@ pub struct Options {
     pub unanswered: Duration,
     /// A connection that said nothing for so long is given up.
     pub give_up: Duration,
+    /// How long a new path may take to answer before the session goes there ([`PathManager`](crate::PathManager)).
+    pub probe: Duration,
     /// Nothing heard for so long ends a connection, for whoever has not given it up by then.
     pub idle: Duration,
     /// How long [`close`](crate::Client::close) waits for what is under way. Zero cuts it at once.
@@ -39,7 +40,8 @@ impl Default for Options {
             mtu: MAX_MTU.into(),
             keep_alive: KEEP_ALIVE,
             unanswered: Duration::from_secs(3),
-            give_up: Duration::from_secs(45),
+            give_up: GIVE_UP,
+            probe: PROBE_DEADLINE,
             idle: IDLE_TIMEOUT,
             drain: Duration::from_secs(5),
         }
@@ -49,7 +51,13 @@ impl Default for Options {
 impl Options {
     /// Two keep-alives without a word.
     pub(crate) fn suspect(&self) -> Duration {
-        self.keep_alive * 2
+        self.timers().suspect()
+    }
+
+    /// With what the relay goes by.
+    fn timers(&self) -> Timers {
+        let Self { keep_alive, give_up, idle, .. } = *self;
+        Timers { keep_alive, give_up, idle, migration_window: MIGRATION_WINDOW }
     }
 
     /// The MTU as it is used.
@@ -83,6 +91,13 @@ pub enum OptionFault {
     },
 }
 
+impl From<WrongOrder> for OptionFault {
+    fn from(wrong: WrongOrder) -> Self {
+        let WrongOrder { shorter, longer, lengths } = wrong;
+        Self::Order { shorter, longer, lengths: Box::new(lengths) }
+    }
+}
+
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f32())
 }
@@ -109,6 +124,7 @@ pub(crate) fn validate(config: &ClientConfig) -> Result<(), InvalidOptions> {
         ("the first pause between dials", timing.backoff),
         ("the longest pause between dials", timing.max_backoff),
         ("the time to attach", config.attach_timeout.unwrap_or(LONGEST)),
+        ("the time of a probe", options.probe),
     ];
     // These may be zero: at once, or not at all.
     let delays = [
@@ -123,26 +139,17 @@ pub(crate) fn validate(config: &ClientConfig) -> Result<(), InvalidOptions> {
     faults.extend(long.map(|(name, _)| OptionFault::TooLong(name)));
     // Sums and orders of absurd times say nothing.
     if faults.is_empty() {
-        let window = options.suspect() + MIGRATION_WINDOW;
-        let ordered = [
-            ("two keep-alive intervals", options.suspect(), intervals[2].0, options.give_up),
-            (intervals[1].0, options.unanswered, intervals[2].0, options.give_up),
-            (intervals[2].0, options.give_up, "two keep-alive intervals and 30 s", window),
-            (intervals[2].0, options.give_up, intervals[3].0, options.idle),
-        ];
-        let wrong = ordered.into_iter().filter(|(_, short, _, long)| short >= long);
-        faults.extend(wrong.map(|(shorter, short, longer, long)| OptionFault::Order {
-            shorter,
-            longer,
-            lengths: Box::new((short, long)),
-        }));
-        if timing.backoff > timing.max_backoff {
-            faults.push(OptionFault::Order {
-                shorter: intervals[6].0,
-                longer: intervals[7].0,
-                lengths: Box::new((timing.backoff, timing.max_backoff)),
-            });
+        let mut wrong = options.timers().faults();
+        let order = |shorter, longer, lengths| WrongOrder { shorter, longer, lengths };
+        let waits = (options.unanswered, options.give_up);
+        if waits.0 >= waits.1 {
+            wrong.push(order(intervals[1].0, intervals[2].0, waits));
         }
+        let pauses = (timing.backoff, timing.max_backoff);
+        if pauses.0 > pauses.1 {
+            wrong.push(order(intervals[6].0, intervals[7].0, pauses));
+        }
+        faults.extend(wrong.into_iter().map(OptionFault::from));
     }
     if faults.is_empty() { Ok(()) } else { Err(InvalidOptions(faults)) }
 }

@@ -35,7 +35,7 @@ pub enum RouteState {
     Opening,
     /// Datagrams flow.
     Open,
-    /// The relay has told that the peer is not attached, or is in no group of ours. Datagrams will flow when it is.
+    /// The relay has told that the peer is not attached, or does not let us in. Datagrams will flow when it does.
     Offline,
     /// The relay allows no more routes.
     TooMany,

@@ -56,24 +56,36 @@ impl FromStr for ServiceName {
 /// Who may use a service.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Allow {
-    /// Whoever the pool lets reach us.
+    /// Whoever reaches us: the peers of our group, and those of others whom our [policy](crate::Client::set_policy) lets in.
     Any,
-    /// The peers of our group. Relays carry nothing between groups, so the pool's word is what this rests on; where peers of
-    /// one group do not trust each other, name them.
+    /// The peers of our group. Who is of it is the pool's word; where peers of one group do not trust each other, name them.
     #[default]
     Group,
     /// These peers.
     Peers(BTreeSet<PeerId>),
+    /// The peers of our group, and these, of whatever group they are.
+    GroupAndPeers(BTreeSet<PeerId>),
 }
 
 impl Allow {
-    /// Whether this peer may.
+    /// Whether this peer may; a stranger is of another group.
     #[must_use]
-    pub fn admits(&self, peer: &PeerId) -> bool {
+    pub fn admits(&self, peer: &PeerId, stranger: bool) -> bool {
         match self {
-            Self::Any | Self::Group => true,
+            Self::Any => true,
+            Self::Group => !stranger,
             Self::Peers(peers) => peers.contains(peer),
+            Self::GroupAndPeers(peers) => !stranger || peers.contains(peer),
         }
+    }
+
+    /// The peers that it names.
+    pub fn named(&self) -> impl Iterator<Item = PeerId> {
+        let named = match self {
+            Self::Peers(peers) | Self::GroupAndPeers(peers) => Some(peers),
+            Self::Any | Self::Group => None,
+        };
+        named.into_iter().flatten().copied()
     }
 
     /// This and that: what a list of `--allow` means.
@@ -81,11 +93,9 @@ impl Allow {
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Any, _) | (_, Self::Any) => Self::Any,
-            (Self::Group, _) | (_, Self::Group) => Self::Group,
-            (Self::Peers(mut peers), Self::Peers(others)) => {
-                peers.extend(others);
-                Self::Peers(peers)
-            }
+            (Self::Group, Self::Group) => Self::Group,
+            (Self::Peers(one), Self::Peers(other)) => Self::Peers(&one | &other),
+            (one, other) => Self::GroupAndPeers(one.named().chain(other.named()).collect()),
         }
     }
 }
@@ -134,8 +144,17 @@ mod tests {
     fn a_list_of_peers_admits_them_and_nobody_else() {
         let [one, two, three] = [1, 2, 3].map(|n| PeerId::from_bytes([n; 32]));
         let allow = one.to_string().parse::<Allow>().unwrap().or(two.to_string().parse().unwrap());
-        assert!(allow.admits(&one) && allow.admits(&two) && !allow.admits(&three));
-        assert!(allow.or(Allow::Group).admits(&three));
+        for stranger in [false, true] {
+            let admits = |peer| allow.admits(peer, stranger);
+            assert!(admits(&one) && admits(&two) && !admits(&three));
+        }
+        let allow = allow.or(Allow::Group);
+        assert!(allow.admits(&three, false) && !allow.admits(&three, true));
+        assert!(allow.admits(&one, true), "who is named beside the group may be of another");
+        assert_eq!(allow.clone().or(Allow::Group), allow);
+        assert_eq!(Allow::Group.or(Allow::Group), Allow::Group);
+        assert_eq!(allow.or(Allow::Any), Allow::Any);
+        assert!(Allow::Any.admits(&three, true));
         assert_eq!("any".parse(), Ok(Allow::Any));
         assert!("nobody".parse::<Allow>().is_err());
     }

@@ -28,8 +28,10 @@ pub struct Status {
     pub reclaims: u64,
     /// Attachments after a loss.
     pub resumes: u64,
-    /// Changes of this client's address that a relay noticed; the session went on.
+    /// Changes of this client's address, its own and those that only its relay noticed; the session went on.
     pub migrations: u64,
+    /// Attempts to change it that failed, by class; the session went on as before.
+    pub failed_migrations: BTreeMap<FailureClass, u64>,
     /// What is under way and held: forwarded connections and files.
     pub active: usize,
     /// Attempts to attach, move or resume that failed, by class.
@@ -47,10 +49,12 @@ pub struct Status {
 pub struct Path {
     /// The address that the socket is bound to.
     pub local: Option<SocketAddr>,
-    /// Where the relay saw this client at WELCOME.
+    /// Where the relay saw this client, at WELCOME or when it migrated.
     pub observed: SocketAddr,
     /// The relay's address, or its balancer's.
     pub remote: SocketAddr,
+    /// Tells QUIC connections of this process apart: a migration keeps it, each attachment has another one.
+    pub connection: usize,
 }
 
 impl Status {

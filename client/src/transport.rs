@@ -11,6 +11,7 @@ use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::detour;
 use baton_protocol::frame::RouteId;
 use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, MIN_MTU};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AckFrequencyConfig, ConnectionId, Endpoint, EndpointConfig, MtuDiscoveryConfig,
@@ -24,6 +25,18 @@ use crate::profile::Profile;
 
 /// What the round trip is taken for until it is known: a lost first packet is repeated after three times that.
 const INITIAL_RTT: Duration = Duration::from_millis(150);
+
+/// Whatever the connection before says: another relay may be a little farther away, and half a second is far.
+const RTTS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+
+/// What a connection lets under way from the start, in bytes: at least what any does (RFC 9002 section 7.2), and at most this.
+/// Relays go by the same bound.
+const WINDOWS: (u64, u64) = (14_720, 256 * 1024);
+
+/// What a round trip is taken for, where a connection to the same pool had this one.
+fn expected_rtt(rtt: Duration) -> Duration {
+    (rtt * 3 / 2).clamp(RTTS.0, RTTS.1)
+}
 
 /// TLS that cannot be set up with this profile.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +58,30 @@ pub(crate) fn provider() -> CryptoProvider {
 #[derive(Clone)]
 pub(crate) struct Outer {
     crypto: Arc<QuicClientConfig>,
-    transport: Arc<TransportConfig>,
+    options: Options,
     sockets: Sockets,
+}
+
+/// What the connection before knows of the way to the pool, so that the next one need not find it out anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hints {
+    /// The round trip.
+    pub(crate) rtt: Duration,
+    /// Bytes that it let under way at a time.
+    pub(crate) window: u64,
+    /// Bytes of the longest datagram.
+    pub(crate) datagram: usize,
+}
+
+impl Hints {
+    /// Of a connection as it is.
+    pub(crate) fn of(connection: &quinn::Connection) -> Self {
+        Self {
+            rtt: connection.rtt(),
+            window: connection.congestion_state().window(),
+            datagram: connection.max_datagram_size().unwrap_or(0),
+        }
+    }
 }
 
 impl std::fmt::Debug for Outer {
@@ -73,13 +108,17 @@ impl Outer {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let crypto =
             QuicClientConfig::try_from(tls).map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(Self { crypto: Arc::new(crypto), transport: Arc::new(transport(options)), sockets })
+        Ok(Self { crypto: Arc::new(crypto), options: options.clone(), sockets })
     }
 
     /// The settings for one connection, whose first packets go where `route` says, if anywhere.
-    pub(crate) fn client_config(&self, route: Option<RouteId>) -> quinn::ClientConfig {
+    pub(crate) fn client_config(
+        &self,
+        route: Option<RouteId>,
+        hints: Option<Hints>,
+    ) -> quinn::ClientConfig {
         let mut config = quinn::ClientConfig::new(self.crypto.clone());
-        config.transport_config(self.transport.clone());
+        config.transport_config(Arc::new(transport(&self.options, hints)));
         if let Some(route) = route {
             config.initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&route)));
         }
@@ -87,7 +126,7 @@ impl Outer {
     }
 }
 
-fn transport(options: &Options) -> TransportConfig {
+fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
     let mut ack = AckFrequencyConfig::default();
     ack.ack_eliciting_threshold(VarInt::from_u32(10))
         .max_ack_delay(Some(Duration::from_millis(25)));
@@ -107,7 +146,12 @@ fn transport(options: &Options) -> TransportConfig {
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(ack))
         .datagram_send_buffer_size(HANDED_OVER)
-        .initial_rtt(INITIAL_RTT);
+        .initial_rtt(hints.map_or(INITIAL_RTT, |hints| expected_rtt(hints.rtt)));
+    if let Some(hints) = hints {
+        let mut cubic = CubicConfig::default();
+        cubic.initial_window(hints.window.clamp(WINDOWS.0, WINDOWS.1));
+        transport.congestion_controller_factory(Arc::new(cubic));
+    }
     transport
 }
 
@@ -116,7 +160,10 @@ pub type MakeSocket = dyn Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + 
 
 /// How a client makes its sockets.
 #[derive(Clone)]
-pub struct Sockets(Arc<MakeSocket>);
+pub struct Sockets {
+    make: Arc<MakeSocket>,
+    followed: bool,
+}
 
 impl Sockets {
     /// By this function. It is called for each connection; a socket of an earlier one must not come back, because another port
@@ -124,20 +171,38 @@ impl Sockets {
     pub fn new(
         make: impl Fn(SocketAddr) -> std::io::Result<UdpSocket> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(make))
+        Self { make: Arc::new(make), followed: false }
+    }
+
+    /// The client makes one now and then to see which local address it gets for the relay, and migrates when that is another one.
+    /// So it is by default; who makes sockets otherwise may know better when to migrate
+    /// ([`PathManager`](crate::PathManager)).
+    #[must_use]
+    pub fn followed(self) -> Self {
+        Self { followed: true, ..self }
+    }
+
+    pub(crate) fn are_followed(&self) -> bool {
+        self.followed
+    }
+
+    /// A socket for packets to this address.
+    pub(crate) fn make(&self, to: SocketAddr) -> std::io::Result<UdpSocket> {
+        (self.make)(to)
     }
 }
 
 impl Default for Sockets {
     /// On any local address.
     fn default() -> Self {
-        Self::new(|to| {
+        let sockets = Self::new(|to| {
             let local: SocketAddr = match to {
                 SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
             UdpSocket::bind(local)
-        })
+        });
+        sockets.followed()
     }
 }
 
@@ -148,14 +213,20 @@ impl std::fmt::Debug for Sockets {
 }
 
 impl Outer {
-    /// An endpoint with a socket of its own for one connection.
-    pub(crate) fn endpoint(&self, to: SocketAddr) -> std::io::Result<Endpoint> {
-        let socket = (self.sockets.0)(to)?;
+    /// An endpoint with a socket of its own for one connection, and a second handle of the socket.
+    pub(crate) fn endpoint(&self, to: SocketAddr) -> std::io::Result<(Endpoint, UdpSocket)> {
+        let socket = self.sockets.make(to)?;
+        let kept = socket.try_clone()?;
         let mut config = EndpointConfig::default();
         // The fixed bit tells QUIC packets from everything else that shares a relay's socket.
         config.grease_quic_bit(false);
         let runtime = quinn::default_runtime()
             .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
-        Endpoint::new(config, None, socket, runtime)
+        Ok((Endpoint::new(config, None, socket, runtime)?, kept))
+    }
+
+    /// How sockets are made.
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 }

@@ -55,6 +55,18 @@ impl FailureClass {
         Self::Other,
     ];
 
+    /// The byte on the wire (PATH_REPORT); 0 is none of them.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The class with this byte.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.number() == number)
+    }
+
     /// Its stable name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -87,6 +99,14 @@ impl std::fmt::Display for FailureClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_has_a_number_of_its_own_from_one_on() {
+        let numbers = FailureClass::ALL.map(FailureClass::number);
+        assert_eq!(numbers, std::array::from_fn(|index| index as u8 + 1));
+        assert_eq!(numbers.map(FailureClass::of_number), FailureClass::ALL.map(Some));
+        assert_eq!((FailureClass::of_number(0), FailureClass::of_number(16)), (None, None));
+    }
 
     #[test]
     fn the_names_are_these_and_in_this_order() {

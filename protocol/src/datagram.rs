@@ -4,7 +4,9 @@
 //! alias varint, payload            an alias of OPEN (to the relay) or of SENDER (to the client)
 //! 0, 16 bytes, payload             long form, to the client only: the sender's first 16 bytes
 //! 1, 8 bytes                       ECHO: answer it on the path it came by
-//! 2, 8 bytes, zeros                ECHO_REPLY, padded by clients to as much as fits
+//! 2, 8 bytes, zeros                ECHO_REPLY, padded by clients
+//! 3, 8 bytes, 8 bytes, zeros       PATH_CONFIRM, by clients: the number of an attempt to migrate, and the nonce of ECHO; padded
+//! 4, 8 bytes                       PATH_CONFIRMED, by relays: that number
 //! ```
 //!
 //! Aliases below [`FIRST_ALIAS`] are reserved for such purposes; no route has one above [`LAST_ALIAS`].
@@ -36,6 +38,13 @@ pub const NONE_HANDED_OVER: usize = HANDED_OVER - size_of::<Bytes>();
 const LONG: u64 = 0;
 const ECHO: u64 = 1;
 const ECHO_REPLY: u64 = 2;
+const PATH_CONFIRM: u64 = 3;
+const PATH_CONFIRMED: u64 = 4;
+
+/// What clients pad to that buys the relay credit on a new path (RFC 9000 section 8.1 allows it three times what it received): a
+/// packet with it has close to the 1,200 bytes that every path carries, and no more, because a new path may be narrower than
+/// the one before.
+pub const PADDED: usize = 1150;
 
 /// What a datagram is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +72,18 @@ pub enum Datagram {
     EchoReply {
         /// As it came.
         nonce: [u8; 8],
+    },
+    /// The client has switched to the path that this came by, and asks whether it works.
+    PathConfirm {
+        /// The number of the attempt.
+        attempt: u64,
+        /// Of the latest echo of the relay; zeros if there was none.
+        nonce: [u8; 8],
+    },
+    /// It does.
+    PathConfirmed {
+        /// The number of the attempt.
+        attempt: u64,
     },
 }
 
@@ -97,6 +118,16 @@ impl Datagram {
             }
             ECHO => Ok(Self::Echo { nonce: split(&rest)?.0 }),
             ECHO_REPLY => Ok(Self::EchoReply { nonce: split(&rest)?.0 }),
+            PATH_CONFIRM => {
+                let (attempt, rest) = split(&rest)?;
+                Ok(Self::PathConfirm {
+                    attempt: u64::from_be_bytes(attempt),
+                    nonce: split(&rest)?.0,
+                })
+            }
+            PATH_CONFIRMED => {
+                Ok(Self::PathConfirmed { attempt: u64::from_be_bytes(split(&rest)?.0) })
+            }
             FIRST_ALIAS..=LAST_ALIAS => Ok(Self::Aliased { alias, payload: rest }),
             alias => Err(DatagramError::Reserved(alias)),
         }
@@ -129,23 +160,43 @@ pub fn long(sender: PeerPrefix, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// A request to send `nonce` back. It is small: the relay may not have more credit on a new path.
+/// A request to send `nonce` back. A relay's is small: it may not have more credit on a new path.
 #[must_use]
 pub fn echo(nonce: [u8; 8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(9);
-    varint::write(ECHO, &mut out);
-    out.put_slice(&nonce);
-    out.freeze()
+    of_path(ECHO, &[&nonce], 0)
 }
 
-/// The answer to [`echo`], `size` bytes long: large, because it buys the relay credit on a path that is not yet validated
-/// (RFC 9000 section 8.1 allows it three times what it received).
+/// The same, padded to so many bytes: a client's, see [`PADDED`].
+#[must_use]
+pub fn padded_echo(nonce: [u8; 8], size: usize) -> Bytes {
+    of_path(ECHO, &[&nonce], size)
+}
+
+/// The answer to [`echo`], `size` bytes long; a client's is padded, see [`PADDED`].
 #[must_use]
 pub fn echo_reply(nonce: [u8; 8], size: usize) -> Bytes {
-    let mut out = BytesMut::with_capacity(size.max(9));
-    varint::write(ECHO_REPLY, &mut out);
-    out.put_slice(&nonce);
-    out.resize(size.max(9), 0);
+    of_path(ECHO_REPLY, &[&nonce], size)
+}
+
+/// Whether the path works that this comes by, as attempt number `attempt` hopes; padded, see [`PADDED`].
+#[must_use]
+pub fn path_confirm(attempt: u64, nonce: [u8; 8], size: usize) -> Bytes {
+    of_path(PATH_CONFIRM, &[&attempt.to_be_bytes(), &nonce], size)
+}
+
+/// The path of this attempt works.
+#[must_use]
+pub fn path_confirmed(attempt: u64) -> Bytes {
+    of_path(PATH_CONFIRMED, &[&attempt.to_be_bytes()], 0)
+}
+
+/// A datagram about a path, with zeros behind its fields up to so many bytes.
+fn of_path(alias: u64, fields: &[&[u8; 8]], size: usize) -> Bytes {
+    let size = size.max(1 + 8 * fields.len());
+    let mut out = BytesMut::with_capacity(size);
+    varint::write(alias, &mut out);
+    fields.iter().for_each(|field| out.put_slice(*field));
+    out.resize(size, 0);
     out.freeze()
 }
 
@@ -172,7 +223,9 @@ mod tests {
         check(&[], DatagramError::Short);
         check(&[0, 1, 2], DatagramError::Short);
         check(&[1, 1, 2], DatagramError::Short);
-        check(&[3], DatagramError::Reserved(3));
+        check(&[3; 16], DatagramError::Short);
+        check(&[4; 8], DatagramError::Short);
+        check(&[5], DatagramError::Reserved(5));
         check(&[15, 0, 0], DatagramError::Reserved(15));
         check(&[0xc0, 0, 0, 0, 0x40, 0, 0, 0, 7], DatagramError::Reserved(1 << 30));
     }
@@ -190,7 +243,13 @@ mod tests {
             let sender = PeerPrefix::from_bytes(sender);
             prop_assert_eq!(Datagram::decode(&long(sender, &payload)), Ok(Datagram::Long { sender, payload: payload.clone() }));
             prop_assert_eq!(Datagram::decode(&echo(nonce)), Ok(Datagram::Echo { nonce }));
+            prop_assert_eq!(Datagram::decode(&padded_echo(nonce, payload.len())), Ok(Datagram::Echo { nonce }));
             prop_assert_eq!(Datagram::decode(&echo_reply(nonce, payload.len())), Ok(Datagram::EchoReply { nonce }));
+            prop_assert_eq!(
+                Datagram::decode(&path_confirm(alias, nonce, payload.len())),
+                Ok(Datagram::PathConfirm { attempt: alias, nonce })
+            );
+            prop_assert_eq!(Datagram::decode(&path_confirmed(alias)), Ok(Datagram::PathConfirmed { attempt: alias }));
         }
 
         #[test]

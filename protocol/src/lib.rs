@@ -9,7 +9,7 @@
 //! - [`frame`]: the frames of the control stream, and [`frame::Decoder`], which cuts them out of a stream.
 //! - [`datagram`]: the header in front of every datagram's payload.
 //! - [`detour`]: the way of datagrams that do not fit the path.
-//! - [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
+//! - [`path`]: what either end knows of the client's addresses. [`packet`]: how large packets are. [`liveness`]: how long an end may be silent.
 //! - [`hello`]: what a client signs, and how that is verified.
 //! - [`ticket`]: what lets a session go on at another relay.
 //! - [`token`]: what makers and judges of access tokens agree on.
@@ -19,6 +19,7 @@
 //! - [`session`]: the relay's end of one session.
 //! - [`attachment`]: the client's end: which relay it is attached to, and how it gets to the next one.
 //! - [`bucket`]: how much may pass in a second.
+//! - [`policy`]: whom a receiver lets in.
 //! - [`hold`]: when datagrams wait for control bytes, at either end.
 //! - [`presence`]: where every peer of a pool is, as one relay knows it.
 
@@ -35,7 +36,9 @@ pub mod hold;
 pub mod id;
 pub mod liveness;
 pub mod packet;
+pub mod path;
 pub mod pkcs8;
+pub mod policy;
 pub mod presence;
 pub mod renewal;
 pub mod session;

@@ -10,6 +10,9 @@
 //!   Standby --------+<---------------------- (from Home and Moved)
 //! ```
 //!
+//! A client that sets its policy first is a standby until its POLICY, whatever its intent; and with intent `handover` until its
+//! ACTIVE after that.
+//!
 //! GOAWAY is beside this: a session in any state may be asked to move, may acknowledge, and may be asked to stay after all.
 //!
 //! Frames go in by [`Session::handle_frame`], orders come out of [`Session::poll_order`]. The caller carries every order out,
@@ -22,10 +25,12 @@ use bytes::Bytes;
 
 use crate::datagram::FIRST_ALIAS;
 use crate::frame::{
-    Frame, GoAway, GoAwayReason, Intent, LimitKind, Limited, NoticeCode, PeerState, Refused,
-    Renewed, RouteId, Token,
+    Frame, GoAway, GoAwayReason, Intent, LimitKind, Limited, NoticeCode, PeerState, PolicyMode,
+    Refused, Renewed, RouteId, Rule, Ruled, Token,
 };
 use crate::id::{PeerId, RelayId, Stamp};
+use crate::path::report::PathReport;
+use crate::policy::{MAX_NAMES, TooManyNames};
 
 /// How much a session may have at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +99,15 @@ pub enum Order {
         /// As it came.
         token: Token,
     },
+    /// An attempt to migrate came to its end, as the client says. Answer with [`Session::probes`]: it may have used some.
+    PathReport(PathReport),
+    /// From the next datagram on, let in those of whom no rule says anything by this. Answer with [`Session::ruled`].
+    Policy {
+        /// Whom.
+        mode: PolicyMode,
+    },
+    /// From the next datagram on, let these in or not. Answer with [`Session::ruled`].
+    Rule(Rule),
     /// The client lives elsewhere now; forward there what still comes for it.
     Moved {
         /// Of its new attachment.
@@ -208,10 +222,16 @@ pub struct GoAwayOrder {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
+    /// It came to take over: it is a standby until its client says that it does.
+    awaits_active: bool,
+    /// It is a standby until its client has set its policy.
+    awaits_policy: bool,
     limits: Limits,
     routes: BTreeMap<u64, PeerId>,
     watches: BTreeSet<PeerId>,
     senders: BTreeMap<PeerId, u64>,
+    /// Those of them that the client knows to be of another group.
+    strangers: BTreeSet<PeerId>,
     next_sender: u64,
     last_goaway: u64,
     goaway: Option<Outstanding>,
@@ -227,10 +247,13 @@ impl Session {
     pub fn new(intent: Intent, limits: Limits) -> Self {
         let mut session = Self {
             phase: Phase::Standby,
+            awaits_active: intent == Intent::Handover,
+            awaits_policy: false,
             limits,
             routes: BTreeMap::new(),
             watches: BTreeSet::new(),
             senders: BTreeMap::new(),
+            strangers: BTreeSet::new(),
             next_sender: FIRST_ALIAS,
             last_goaway: 0,
             goaway: None,
@@ -238,11 +261,26 @@ impl Session {
             told: BTreeSet::new(),
             orders: VecDeque::new(),
         };
-        if intent != Intent::Handover {
-            session.phase = Phase::Home;
-            session.orders.push_back(Order::Announce);
-        }
+        session.go_home();
         session
+    }
+
+    /// One whose client sets its policy first: until it has, nothing may come for it, so it is a standby and no home.
+    #[must_use]
+    pub fn with_policy_first(intent: Intent, limits: Limits) -> Self {
+        let mut session = Self::new(intent, limits);
+        session.awaits_policy = true;
+        session.phase = Phase::Standby;
+        session.orders.clear();
+        session
+    }
+
+    /// A standby for which nothing is awaited any more is home.
+    fn go_home(&mut self) {
+        if self.phase == Phase::Standby && !self.awaits_active && !self.awaits_policy {
+            self.phase = Phase::Home;
+            self.orders.push_back(Order::Announce);
+        }
     }
 
     /// What to do next.
@@ -269,9 +307,16 @@ impl Session {
             }
             Frame::GoAwayAck { sequence } => self.acknowledged(sequence)?,
             Frame::Renew { token } => self.orders.push_back(Order::Renew { token }),
-            Frame::Active if self.phase == Phase::Standby => {
-                self.phase = Phase::Home;
-                self.orders.push_back(Order::Announce);
+            Frame::PathReport(report) => self.orders.push_back(Order::PathReport(report)),
+            Frame::Policy { mode } => {
+                self.orders.push_back(Order::Policy { mode });
+                self.awaits_policy = false;
+                self.go_home();
+            }
+            Frame::Rule(rule) => self.orders.push_back(Order::Rule(rule)),
+            Frame::Active if self.awaits_active && !self.awaits_policy => {
+                self.awaits_active = false;
+                self.go_home();
             }
             Frame::Moved { stamp, relay } if self.phase == Phase::Home => {
                 self.phase = Phase::Moved;
@@ -305,6 +350,17 @@ impl Session {
             Ok(renewed) => Frame::Renewed(renewed),
             Err(refused) => Frame::RenewRefused(refused),
         });
+    }
+
+    /// Gives the client ids for probes of new paths, in place of those before.
+    pub fn probes(&mut self, ids: Vec<RouteId>) {
+        self.send(Frame::Probes { ids });
+    }
+
+    /// What [`Order::Policy`] or [`Order::Rule`] said was done, or was too much.
+    pub fn ruled(&mut self, done: Result<(), TooManyNames>) {
+        let too_many = |TooManyNames| Ruled::TooMany { allowed: MAX_NAMES as u64 };
+        self.send(Frame::Ruled(done.map_or_else(too_many, |()| Ruled::Kept)));
     }
 
     /// Asks the session to move. A GOAWAY that is still outstanding is withdrawn first, so that at most one is.
@@ -344,9 +400,18 @@ impl Session {
         self.send(Frame::Presence { sequence, peer, state });
     }
 
-    /// A datagram of this sender came: gives it an alias and announces it, the first time, if there is room.
-    pub fn sender(&mut self, peer: PeerId) {
-        if self.senders.contains_key(&peer) || self.senders.len() >= self.limits.senders {
+    /// A datagram of this sender came, who is of another group if it is a stranger: gives it an alias and announces it, the first
+    /// time, if there is room.
+    pub fn sender(&mut self, peer: PeerId, stranger: bool) {
+        let is_known = self.senders.contains_key(&peer);
+        if !is_known && self.senders.len() >= self.limits.senders {
+            return;
+        }
+        // Who was one once is one for this session: that is the careful side.
+        if stranger && self.strangers.insert(peer) {
+            self.send(Frame::Stranger { peer });
+        }
+        if is_known {
             return;
         }
         let alias = self.next_sender;
@@ -358,6 +423,11 @@ impl Session {
     /// Says that a route does not work.
     pub fn notice(&mut self, alias: u64, code: NoticeCode) {
         self.send(Frame::Notice { alias, code });
+    }
+
+    /// Says that a peer wants to send something, and is not let in.
+    pub fn knock(&mut self, peer: PeerId) {
+        self.send(Frame::Knock { peer });
     }
 
     /// Says that a peer at the other end of a route attached anew.
@@ -400,6 +470,12 @@ impl Session {
     pub fn routed(&self) -> Vec<PeerId> {
         let peers: BTreeSet<_> = self.routes.values().copied().collect();
         peers.into_iter().collect()
+    }
+
+    /// The alias of a route to this peer.
+    #[must_use]
+    pub fn alias_to(&self, peer: &PeerId) -> Option<u64> {
+        self.routes.iter().find(|(_, destination)| *destination == peer).map(|(alias, _)| *alias)
     }
 
     /// Whether this is where the peer lives.

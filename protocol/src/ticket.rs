@@ -11,7 +11,7 @@ use crate::frame::MAX_TICKET;
 use crate::id::{Instance, PeerId, Stamp};
 use crate::wire::{Reader, WireError, put_bytes};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const TAG: usize = 32;
 
 /// The longest group name in bytes.
@@ -57,6 +57,11 @@ pub struct Ticket {
     pub expires_unix: u64,
     /// Whether there was no token: the pool let anyone in then.
     pub open: bool,
+    /// The pool's rules by which the peer was let in, as they are numbered: those of earlier rules are good no more.
+    pub epoch: u32,
+    /// How many bytes were let under way to the client at a time, when the ticket was made: the next relay need not find out anew.
+    /// Zero if nothing was known of that.
+    pub window: u32,
 }
 
 /// Bytes that are not a ticket of this pool.
@@ -85,6 +90,8 @@ impl Ticket {
         out.put_u64(self.expires_unix);
         put_bytes(self.group.as_bytes(), &mut out);
         out.put_u8(u8::from(self.open));
+        out.put_u32(self.epoch);
+        out.put_u32(self.window);
         let tag = key.mac().chain_update(&out).finalize().into_bytes();
         out.put_slice(&tag);
         out.freeze()
@@ -123,6 +130,8 @@ impl Ticket {
                 1 => true,
                 _ => return Err(WireError::Value { field: "mode" }),
             },
+            epoch: reader.u32("epoch")?,
+            window: reader.u32("window")?,
         };
         reader.end()?;
         Ok(ticket)
@@ -144,6 +153,8 @@ mod tests {
             group: "team".into(),
             expires_unix: 100,
             open: false,
+            epoch: 6,
+            window: 65_536,
         }
     }
 

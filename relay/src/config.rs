@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use baton_protocol::liveness::{MIGRATION_WINDOW, Timers};
 use baton_protocol::token::is_audience;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use rustls::pki_types::pem::PemObject;
@@ -57,9 +58,22 @@ pub struct Flags {
     /// Whom it lets in
     #[arg(long, env = "BATON_AUTH_MODE", default_value = "token", value_name = "MODE")]
     pub auth_mode: AuthMode,
+    /// The number of the pool's rules of who may attach. Raise it, at all relays, and no session moves or resumes with a ticket from
+    /// before: its client shows its access token again
+    #[arg(long, env = "BATON_POLICY_EPOCH", default_value_t = 0, value_name = "NUMBER")]
+    pub policy_epoch: u32,
     /// How many sessions it may have
     #[arg(long, env = "BATON_MAX_SESSIONS", default_value_t = 10_000, value_name = "COUNT")]
     pub max_sessions: usize,
+    /// How long the record of a session is kept that fell silent, from its second missing keep-alive (24 s) on, in seconds: its
+    /// client may be on its way to another network
+    #[arg(
+        long,
+        env = "BATON_MIGRATION_WINDOW_SECONDS",
+        default_value_t = MIGRATION_WINDOW.as_secs(),
+        value_name = "SECONDS"
+    )]
+    pub migration_window_seconds: u64,
     /// How much may pass.
     #[command(flatten)]
     pub rates: RateFlags,
@@ -176,7 +190,8 @@ impl Flags {
 
     /// Reads the files, judges everything, and gives the configuration of the relay.
     pub fn config(&self) -> Result<Config, ConfigErrors> {
-        let Reload { keys, mode, certificates, private_key, max_sessions, rates } = self.rules()?;
+        let Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch } =
+            self.rules()?;
         Ok(Config {
             name: self.name.clone(),
             pool: self.pool.clone(),
@@ -191,7 +206,14 @@ impl Flags {
             epoch: crate::epoch::next(&self.state),
             max_sessions,
             rates,
+            policy_epoch,
+            timers: self.timers(),
         })
+    }
+
+    const fn timers(&self) -> Timers {
+        let migration_window = Duration::from_secs(self.migration_window_seconds);
+        Timers { migration_window, ..Timers::DEFAULT }
     }
 
     /// Reads the files and judges everything, and gives what of it may change while the relay runs.
@@ -214,8 +236,8 @@ impl Flags {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
-        let max_sessions = self.max_sessions;
-        Ok(Reload { keys, mode, certificates, private_key, max_sessions, rates })
+        let (max_sessions, policy_epoch) = (self.max_sessions, self.policy_epoch);
+        Ok(Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch })
     }
 
     /// The files that [`rules`](Self::rules) reads, and the one that these flags come from.
@@ -266,6 +288,8 @@ impl Flags {
         if self.max_sessions == 0 {
             errors.push("--max-sessions is 0, and nobody could attach: give 1 or more".into());
         }
+        let wrong = self.timers().faults();
+        errors.extend(wrong.iter().map(|wrong| format!("--migration-window-seconds: {wrong}")));
         if self.termination_grace_seconds <= self.taken_seconds() {
             errors.push(format!(
                 "--termination-grace-seconds is {}, and must be more than --linger-seconds {} + 2: sessions would have no \
@@ -348,6 +372,7 @@ mod tests {
         let nowhere = folder.path().join("nowhere").display().to_string();
         let mut flags = flags(&[
             "--max-sessions=0",
+            "--migration-window-seconds=60",
             "--termination-grace-seconds=10",
             &format!("--pool-keys={nowhere}"),
             &format!("--auth-keys={nowhere}"),
@@ -356,11 +381,12 @@ mod tests {
         flags.pool = "edge".into();
         flags.name = String::new();
         let errors = flags.config().unwrap_err();
-        assert_eq!(errors.0.len(), 8, "{errors}");
+        assert_eq!(errors.0.len(), 9, "{errors}");
         for part in [
             "--pool",
             "--name",
             "--max-sessions",
+            "--migration-window-seconds: two keep-alive intervals and the migration window (84 s) must be shorter",
             "--linger-seconds",
             "current",
             "tls.crt",

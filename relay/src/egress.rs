@@ -179,6 +179,15 @@ impl Egress {
         dropped
     }
 
+    /// Nothing of this peer is wanted: what waits of it is dropped. Gives how many.
+    pub(crate) fn forget(&self, sender: PeerId) -> usize {
+        let mut queue = self.lock();
+        let before = queue.datagrams.bytes();
+        let dropped = queue.datagrams.forget(Some(sender));
+        self.changed(before, &queue);
+        dropped
+    }
+
     /// The connection has ended: what is left is dropped, and whatever comes. Gives how many are left.
     pub(crate) fn close(&self) -> usize {
         let mut queue = self.lock();
@@ -291,6 +300,8 @@ fn wire(connection: &Connection) -> Wire {
 mod tests {
     use std::time::Duration;
 
+    use baton_protocol::liveness::IDLE_TIMEOUT;
+
     use super::*;
 
     #[test]
@@ -311,8 +322,13 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
         let certificate = made.cert.der().clone();
-        let server =
-            crate::transport::server(vec![certificate.clone()], key.into(), Guard::On).unwrap();
+        let server = crate::transport::server(
+            vec![certificate.clone()],
+            key.into(),
+            Guard::On,
+            IDLE_TIMEOUT,
+        )
+        .unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let far = quinn::Endpoint::server(server, any).unwrap();
         let near = quinn::Endpoint::client(any).unwrap();
@@ -358,6 +374,19 @@ mod tests {
         assert!(wire(&connection).is_empty);
         connection.send_datagram(Bytes::from_static(b"a")).unwrap();
         assert!(!wire(&connection).is_empty, "before anything else had its turn");
+    }
+
+    #[test]
+    fn what_waits_of_a_peer_that_is_not_wanted_goes_and_nothing_else() {
+        let egress = Egress::default();
+        let [one, other] = [1, 2].map(|number| PeerId::from_bytes([number; 32]));
+        for (sender, count) in [(Some(one), 3), (Some(other), 2), (None, 1)] {
+            for _ in 0..count {
+                assert_eq!(egress.push(sender, Bytes::from_static(b"x"), Some(1)), 0);
+            }
+        }
+        assert_eq!([one, one, other].map(|peer| egress.forget(peer)), [3, 0, 2]);
+        assert!(egress.pop().is_some() && egress.pop().is_none(), "the relay's own is left");
     }
 
     #[test]

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_connection_that_exports_nothing_is_not_the_clients_fault() {
-        let gate = Gate::new(auth::Mode::Open, "ns/edge".into(), vec![]);
+        let gate =
+            Gate::new(auth::Mode::Open, "ns/edge".into(), auth::Tickets { keys: vec![], epoch: 0 });
         assert_eq!(gate.judge(&hello(), 0, |_| Err("broken")), Err("broken"));
         let refused = gate.judge::<()>(&hello(), 0, |_| Ok([0; EXPORTER_LENGTH])).unwrap();
         assert_eq!(refused.unwrap_err().code, baton_protocol::frame::RefusalCode::BadSignature);

@@ -5,6 +5,7 @@
 //! - `sieve`, `door`: who may begin. [`greeting`]: what strangers say first.
 //! - [`auth`], [`keys`]: who may attach, and the keys that relays of a pool share.
 //! - [`rates`]: how much may pass.
+//! - `paths`: probes of paths, answered beside QUIC.
 //! - `directory`: who is where, behind the one lock.
 //! - `session`: the life of one session; `mesh`: the links to other relays of the pool.
 //! - [`status`], `admin`, [`metrics`]: what a relay says of itself.
@@ -12,6 +13,7 @@
 mod admin;
 pub mod auth;
 pub mod config;
+mod congestion;
 mod detour;
 mod directory;
 mod door;
@@ -23,6 +25,7 @@ pub mod keys;
 mod mailbox;
 mod mesh;
 pub mod metrics;
+mod paths;
 pub mod program;
 pub mod rates;
 mod relay;
@@ -42,7 +45,14 @@ pub mod mesh_wire {
     pub use crate::mesh::frame::{MeshDecoder, MeshFrame};
 }
 
+/// What probe ids are made of: for the fuzzer, and no interface for anyone else.
+#[doc(hidden)]
+pub mod probe_ids {
+    pub use crate::paths::{ProbeId, ProbeKey};
+}
+
 pub use admin::AdminError;
+pub use baton_protocol::liveness::Timers;
 pub use mesh::IdentityError;
 pub use relay::{Config, Relay, Reload, StartError};
 pub use version::version;

@@ -28,6 +28,18 @@ const FIRST_PACKETS: &str = "first_packets";
 /// Kinds of path migration.
 pub const MIGRATION_KINDS: [&str; 3] = ["path", "rebind", "reroute"];
 
+/// What became of a probe of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Probe {
+    Answered = 0,
+    /// Its id is that of no session, or was used before.
+    Unknown = 1,
+    /// There were too many.
+    Limited = 2,
+}
+
+const PROBES: [&str; 3] = ["answered", "unknown", "limited"];
+
 /// Results of a handshake.
 const HANDSHAKE_RESULTS: [&str; 7] =
     ["ok", "refused", "retry", "turned_away", "timeout", "failed", "violation"];
@@ -59,10 +71,12 @@ pub enum Dropped {
     Unfinished,
     /// There were too many, or too large ones, in too short a time.
     Limited,
+    /// Its receiver does not let its sender in.
+    Policy,
 }
 
 impl Dropped {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::Offline,
         Self::TooLarge,
@@ -73,6 +87,7 @@ impl Dropped {
         Self::NoStream,
         Self::Unfinished,
         Self::Limited,
+        Self::Policy,
     ];
 
     const fn name(self) -> &'static str {
@@ -87,6 +102,7 @@ impl Dropped {
             Self::NoStream => "no_stream",
             Self::Unfinished => "unfinished",
             Self::Limited => "limited",
+            Self::Policy => "policy",
         }
     }
 }
@@ -103,6 +119,9 @@ pub struct Metrics {
     config_stale: IntGauge,
     migrations: IntCounterVec,
     migration_duration: Histogram,
+    probes: [IntCounter; 3],
+    pub(crate) suspects: IntGauge,
+    pub(crate) evictions: IntCounter,
     handovers: IntCounterVec,
     handover_gap: Histogram,
     pub(crate) reclaims: IntCounter,
@@ -191,6 +210,8 @@ impl Metrics {
             &["direction"],
         )?;
         let dropped = counters("dropped_total", "Datagrams that were not delivered", &["reason"])?;
+        let probes =
+            counters("probes_total", "Probes of paths, by what became of them", &["result"])?;
         let limits = counters("limited_total", "What was beyond a limit, by which", &["kind"])?;
         let mesh_links = gauges("mesh_links", "Links to other relays of the pool", &["state"])?;
         let build_info = gauges("build_info", "Version, as a label of a constant 1", &["version"])?;
@@ -231,6 +252,12 @@ impl Metrics {
                 "migration_duration_seconds",
                 "From the first packet from a new address to the echo over it",
             )?,
+            probes: PROBES.map(|result| probes.with_label_values(&[result])),
+            suspects: gauge(
+                "suspect_sessions",
+                "Sessions of which nothing was heard for two keep-alives, and that may come back",
+            )?,
+            evictions: counter("evictions_total", "Suspect sessions that did not come back")?,
             handovers: counters(
                 "handovers_total",
                 "Sessions that moved here from a relay that goes away",
@@ -344,6 +371,11 @@ impl Metrics {
         if failed.is_none() {
             self.migration_duration.observe(took.as_secs_f64());
         }
+    }
+
+    /// A probe of a path came.
+    pub(crate) fn probe(&self, what: Probe) {
+        self.probes[what as usize].inc();
     }
 
     /// A session came from a relay that goes away, or tried to.
@@ -478,6 +510,9 @@ mod tests {
             r#"baton_relay_detours_total{direction="out"} 0"#,
             r#"baton_relay_dropped_total{reason="unfinished"} 0"#,
             "baton_relay_reclaims_total 0",
+            r#"baton_relay_probes_total{result="unknown"} 0"#,
+            "baton_relay_suspect_sessions 0",
+            "baton_relay_evictions_total 0",
             "baton_relay_config_stale 0",
             "baton_relay_queued_bytes 0",
             r#"baton_relay_datagrams_total{direction="mesh_out"} 0"#,

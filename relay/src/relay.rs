@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
-use quinn::{Endpoint, Incoming, TokioRuntime};
+use baton_protocol::liveness::{Timers, WrongOrder};
+use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::admin::{Admin, AdminError};
-use crate::auth::{Gate, Mode};
+use crate::auth::{Gate, Mode, Tickets};
 use crate::directory::Directory;
 use crate::door::{Door, Knock, MAX_JOINING, Verdict};
 use crate::drain::{Flag, driver};
@@ -22,6 +23,7 @@ use crate::egress::{Budget, Guard};
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
+use crate::paths::{ProbeKey, ProbedSocket, Responder};
 use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
@@ -62,6 +64,10 @@ pub struct Config {
     pub max_sessions: usize,
     /// How much may pass.
     pub rates: Rates,
+    /// The number of the pool's rules: tickets of earlier ones are good no more.
+    pub policy_epoch: u32,
+    /// How long nothing may be heard of a session. Clients are told, and these are for all of the pool's relays alike.
+    pub timers: Timers,
 }
 
 /// What of a [`Config`] may be other while the relay runs.
@@ -79,6 +85,8 @@ pub struct Reload {
     pub max_sessions: usize,
     /// How much may pass from now on.
     pub rates: Rates,
+    /// The number of the pool's rules. Tickets of earlier ones are good no more; sessions stay.
+    pub policy_epoch: u32,
 }
 
 /// A relay that cannot be started.
@@ -95,12 +103,19 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Times in an order in which they make no sense: all that is wrong with them.
+    #[error("the times cannot be used: {}", list(.0))]
+    Timers(Vec<WrongOrder>),
     /// The mesh.
     #[error("the mesh cannot be set up")]
     Mesh(#[from] IdentityError),
     /// The admin port.
     #[error(transparent)]
     Admin(#[from] AdminError),
+}
+
+fn list(wrong: &[WrongOrder]) -> String {
+    wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A running relay. It serves until [`Relay::stop`]; dropping it ends it without saying goodbye.
@@ -146,6 +161,10 @@ impl Relay {
                 "this relay lets anyone in who holds a key: `--auth-mode open` is for tests and closed networks"
             );
         }
+        let wrong = config.timers.faults();
+        if !wrong.is_empty() {
+            return Err(StartError::Timers(wrong));
+        }
         let metrics = Arc::new(Metrics::new());
         let boot = rand::random();
         let me = RelayId::of_pod(&config.name);
@@ -158,13 +177,17 @@ impl Relay {
             directory.clone(),
             metrics.clone(),
         )?;
+        let server =
+            transport::server(config.certificates, config.private_key, guard, config.timers.idle)?;
+        let probe_key = Arc::new(ProbeKey::new(me, rand::random()));
+        let (key, now) = (probe_key.clone(), Instant::now());
+        let responder = Responder::new(key, directory.clone(), metrics.clone(), now);
         let bind = |source| StartError::Bind { address: config.listen, source };
         let socket = socket::bind(config.listen).map_err(bind)?;
         let arrivals: Arc<Arrivals> = Arc::default();
-        let server = transport::server(config.certificates, config.private_key, guard)?;
         let endpoint = socket
             .try_clone()
-            .and_then(|socket| public_endpoint(socket, server, arrivals.clone()))
+            .and_then(|socket| public_endpoint(socket, server, arrivals.clone(), responder))
             .map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         let (ready, is_ready) = watch::channel(false);
@@ -177,15 +200,18 @@ impl Relay {
             flag_error: Mutex::default(),
         });
         let admin = Admin::start(config.admin_listen, reporter.clone())?;
+        let tickets = Tickets { keys: config.keys.ticket_keys(), epoch: config.policy_epoch };
         let shared = Arc::new(session::Shared {
             directory: directory.clone(),
             metrics: metrics.clone(),
-            gate: Gate::new(config.mode, config.pool, config.keys.ticket_keys()),
+            gate: Gate::new(config.mode, config.pool, tickets),
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,
             guard,
             budget: Arc::new(Budget::new(config.rates.queued_bytes, metrics.queued.clone())),
             rates: rates::Current::new(config.rates),
+            timers: config.timers,
+            probe_key,
         });
 
         let (flag, flag_set) = watch::channel(None);
@@ -254,12 +280,15 @@ impl Relay {
     /// Goes on with these. No session ends for it, other than those of peers that an allowlist names no more. If there is an
     /// error nothing is changed.
     pub async fn reload(&self, reload: Reload) -> Result<(), TlsError> {
-        let server = transport::server(reload.certificates, reload.private_key, self.shared.guard)?;
+        let session::Shared { guard, timers, .. } = &*self.shared;
+        let server =
+            transport::server(reload.certificates, reload.private_key, *guard, timers.idle)?;
         // One that was stopped has nothing to go on with.
         if let Some(running) = self.running.lock().await.as_ref() {
             running.endpoint.set_server_config(Some(server));
         }
-        self.shared.gate.replace(reload.mode, reload.keys.ticket_keys());
+        let tickets = Tickets { keys: reload.keys.ticket_keys(), epoch: reload.policy_epoch };
+        self.shared.gate.replace(reload.mode, tickets);
         self.directory.set_max_sessions(reload.max_sessions);
         self.shared.rates.set(reload.rates);
         self.shared.budget.set(reload.rates.queued_bytes);
@@ -376,10 +405,12 @@ impl Running {
 
 fn public_endpoint(
     socket: UdpSocket,
-    server: quinn::ServerConfig,
+    server: ServerConfig,
     arrivals: Arc<Arrivals>,
+    responder: Responder,
 ) -> std::io::Result<Endpoint> {
     let socket = Arc::new(Counting::new(socket, arrivals)?);
+    let socket = Arc::new(ProbedSocket::new(socket, responder));
     let runtime = Arc::new(TokioRuntime);
     Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
 }

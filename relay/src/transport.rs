@@ -14,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::congestion::HintedCubic;
 use crate::egress::Guard;
 
 /// From a client's first packet to the end of its handshake.
@@ -115,6 +116,7 @@ pub(crate) fn server(
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     guard: Guard,
+    idle_timeout: Duration,
 ) -> Result<quinn::ServerConfig, TlsError> {
     let mut tls = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -125,6 +127,9 @@ pub(crate) fn server(
     tls.send_tls13_tickets = 0;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     let mut transport = transport();
+    transport
+        .max_idle_timeout(Some(idle(idle_timeout)))
+        .congestion_controller_factory(Arc::new(HintedCubic::default()));
     if guard == Guard::Off {
         transport.datagram_send_buffer_size(UNGUARDED);
     }

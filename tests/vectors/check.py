@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import itertools
 import json
 import pathlib
 import re
@@ -107,7 +108,10 @@ class Field:
             raw, data = take(data, int(self.size))
             return raw.hex(), data
         if self.size == "varint":
-            return body_varint(data)
+            value, data = body_varint(data)
+            if value == 0 and "Zero is an error" in self.note:
+                raise Bad("value")
+            return value, data
         if self.size == "alias":
             value, data = body_varint(data)
             if not 16 <= value < 1 << 30:
@@ -302,6 +306,13 @@ def read_datagram(data):
     if first in (1, 2):
         nonce, _ = take(rest, 8)
         return ("echo", "echo_reply")[first - 1], {"nonce": nonce.hex()}
+    if first == 3:
+        attempt, rest = take(rest, 8)
+        nonce, _ = take(rest, 8)
+        return "path_confirm", {"attempt": attempt.hex(), "nonce": nonce.hex()}
+    if first == 4:
+        attempt, _ = take(rest, 8)
+        return "path_confirmed", {"attempt": attempt.hex()}
     if 16 <= first < 1 << 30:
         return "aliased", {"alias": first, "payload": rest.hex()}
     raise Bad("reserved")
@@ -312,6 +323,23 @@ def check_datagrams(vectors):
         same(read_datagram(bytes.fromhex(vector["bytes"])), (vector["form"], vector["fields"]), vector["what"])
     for vector in vectors["dropped"]:
         same(error_of(read_datagram, bytes.fromhex(vector["bytes"])), vector["error"], vector["what"])
+
+
+# Section 13: replies to probes.
+
+
+def check_probes(vectors):
+    for vector in vectors["replies"]:
+        probe_id, data = bytes.fromhex(vector["probe id"]), bytes.fromhex(vector["bytes"])
+        same((len(data), data[0] >> 6, data[1:18]), (1200, 1, probe_id), "the form of a reply")
+        key = itertools.cycle(probe_id[1:])
+        said = bytes(byte ^ mask for byte, mask in zip(data[18:], key))
+        ingress, said = take(said, 4)
+        observed, _ = read_address(said)
+        same((ingress.hex(), observed), (vector["ingress"], vector["observed"]), "what a reply says")
+    for data in vectors["not replies"]:
+        data = bytes.fromhex(data["bytes"])
+        same((len(data), data[0] >> 6) == (1200, 1), False, "what is no reply")
 
 
 # Section 6: what HELLO signs.
@@ -433,12 +461,18 @@ def check_numbers(vectors):
     same(vectors["refusal_codes"], named_values("REFUSED", "code"), "codes of REFUSED, in section 5")
     same(vectors["notice_codes"], table(9, 3), "codes of NOTICE")
     same(vectors["notice_codes"], named_values("NOTICE", "code"), "codes of NOTICE, in section 5")
+    same(vectors["policy_modes"], named_values("POLICY", "mode"), "modes of POLICY")
+    same(vectors["rule_verbs"], named_values("RULE", "verb"), "verbs of RULE")
+    bits = rows(section(18).replace("\n  |", "\n|"), 3)
+    bits = {cells[1]: int(cells[0], 16) for cells in bits if cells[0].startswith("0x")}
+    same(vectors["capabilities"], bits, "capabilities")
     same(vectors["limit_kinds"], named_values("LIMITED", "kind"), "kinds of LIMITED")
     same(vectors["goaway_reasons"], named_values("GOAWAY", "reason"), "reasons of GOAWAY")
     same(vectors["intents"], named_values("HELLO", "intent"), "intents")
     same(vectors["states"], named_values("PRESENCE", "state"), "states")
     classes = re.search(r"\*\*Classes of failure\.\*\*.*?:\s(.*?)\.\n", section(17), re.S).group(1)
-    same(vectors["failure_classes"], re.findall(r"`(\w+)`", classes), "classes of failure")
+    same(set(vectors["failure_classes"]), set(re.findall(r"`(\w+)`", classes)), "classes of failure")
+    same({"succeeded": 0} | vectors["failure_classes"], named_values("PATH_REPORT", "class"), "classes of PATH_REPORT")
     for name in ("alpn", "alpn_end_to_end"):
         same(f"`{vectors[name]}`" in PAGE, True, name)
     said = {cells[0]: cells[1] for cells in rows(section(16), 3)}
@@ -450,6 +484,8 @@ def check_numbers(vectors):
         "payload of a datagram": (limits["payload"],),
         "routes / watches of a session": (limits["routes"], limits["watches"]),
         "senders with an alias, of a session": (limits["senders"],),
+        "peers that a session allows / blocks by name": (limits["names"], limits["names"]),
+        "peers in a RULE": (limits["ruled"],),
         "HELLO": (limits["hello_timeout_ms"] // 1000,),
         "keep-alive, by the client": (limits["keep_alive_ms"] // 1000,),
         "idle": (limits["idle_ms"] // 1000,),
@@ -466,6 +502,7 @@ def same(found, wanted, about):
 def main():
     checks = {
         "datagrams": (check_datagrams,),
+        "probes": (check_probes,),
         "frames": (check_frames, check_examples),
         "hello": (check_hello,),
         "numbers": (check_numbers,),

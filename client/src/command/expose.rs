@@ -26,7 +26,7 @@ pub(crate) struct Service {
     /// What other peers call it
     #[arg(long = "as", value_name = "NAME")]
     name: ServiceName,
-    /// Who may use it: a peer's id, `group`, or `any`; may be given more than once
+    /// Who may use it: a peer's id, `group`, or `any`, also of other groups; may be given more than once
     #[arg(long, default_value = "group", value_name = "WHO")]
     allow: Vec<Allow>,
     #[command(flatten)]

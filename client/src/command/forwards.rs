@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
 use super::control::Control;
-use super::{Failure, Reach, close, until_told};
+use super::{Failure, Reach, close, policy, until_told};
 
 /// What is carried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -78,7 +78,9 @@ impl Forwards {
         for forward in &self.forwards {
             bound.push(Bound::bind(forward).await?);
         }
-        let client = reach.connect().await?;
+        let allowed = self.exposes.iter().map(|expose| &expose.allow);
+        let speaks_with = self.forwards.iter().map(|forward| forward.peer);
+        let client = reach.connect(policy::of(allowed, speaks_with)).await?;
         let _control = Control::start(&client, verb);
         let mut tasks = JoinSet::new();
         self.expose(&client, &mut tasks);

@@ -8,6 +8,7 @@ mod forwards;
 mod inspect;
 mod key;
 mod ping;
+mod policy;
 mod progress;
 mod receive;
 #[cfg(test)]
@@ -27,8 +28,8 @@ use baton_client::files::FileError;
 use baton_client::profile::TokenSource;
 use baton_client::token::{KeyError, NoSigningKey, NoToken, TokenError};
 use baton_client::{
-    Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Options, Profile,
-    ProfileError,
+    Client, ClientConfig, ConnectError, Identity, IdentityError, OpenError, Options, Policy,
+    Profile, ProfileError,
 };
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -206,8 +207,8 @@ impl Pool {
 }
 
 impl Reach {
-    /// Attaches, with the key file's key or one of this process alone.
-    async fn connect(&self) -> Result<Client, Failure> {
+    /// Attaches, with the key file's key or one of this process alone, and lets these in.
+    async fn connect(&self, policy: Policy) -> Result<Client, Failure> {
         let mut profile = Profile::read(&self.profile)?;
         if let Some(path) = &self.token_file {
             profile.token = TokenSource::File(path.clone());
@@ -225,6 +226,7 @@ impl Reach {
             None => Identity::ephemeral(),
         };
         let config = ClientConfig::new(identity, profile).options(self.options.clone());
+        let config = config.policy(policy);
         Ok(Client::connect(config).await?)
     }
 }

@@ -7,7 +7,7 @@ use baton_client::{OpenError, PeerId, Status};
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Pool, until_told};
+use super::{Failure, Pool, policy, until_told};
 
 /// Between two pings.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(crate) struct Ping {
 impl Ping {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let Self { peer, count, json, pool } = self;
-        let client = pool.reach().connect().await?;
+        let client = pool.reach().connect(policy::of(&[], [peer])).await?;
         let pings = async {
             let mut failed = None;
             for number in 1..=count {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::control::Control;
 use super::progress::bar;
-use super::{Failure, Pool, close, until_told};
+use super::{Failure, Pool, close, policy, until_told};
 
 const GIB: u64 = 1 << 30;
 
@@ -21,7 +21,7 @@ pub(crate) struct Receive {
     /// The folder that files are put into
     #[arg(value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
-    /// Who may send: a peer's id, `group`, or `any`; may be given more than once
+    /// Who may send: a peer's id, `group`, or `any`, also of other groups; may be given more than once
     #[arg(long, default_value = "group", value_name = "WHO")]
     allow: Vec<Allow>,
     /// Replace files that exist
@@ -47,7 +47,7 @@ impl Receive {
         if !std::fs::metadata(&folder).map_err(failed)?.is_dir() {
             return Err(failed(std::io::ErrorKind::NotADirectory.into()));
         }
-        let client = self.pool.reach().connect().await?;
+        let client = self.pool.reach().connect(policy::of(&self.allow, [])).await?;
         let _control = Control::start(&client, "receive");
         let ended = tokio::select! {
             ended = self.take(&client) => ended,

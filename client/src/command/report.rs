@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 
-use baton_client::Client;
+use baton_client::{Client, FailureClass};
 use serde::{Deserialize, Serialize};
 
 /// A process at one moment.
@@ -21,6 +21,7 @@ pub(crate) struct Report {
     must_move: bool,
     handovers: u64,
     migrations: u64,
+    failed_migrations: BTreeMap<String, u64>,
     resumes: u64,
     failures: BTreeMap<String, u64>,
     /// Connections and files under way.
@@ -40,7 +41,9 @@ struct Path {
 impl Report {
     pub(crate) fn of(client: &Client, verb: &str) -> Self {
         let status = client.status();
-        let failures = status.failures.iter();
+        let by_name = |counts: &BTreeMap<FailureClass, u64>| {
+            counts.iter().map(|(class, count)| (class.name().to_owned(), *count)).collect()
+        };
         Self {
             pid: std::process::id(),
             verb: verb.to_owned(),
@@ -55,8 +58,9 @@ impl Report {
             must_move: status.must_move,
             handovers: status.handovers,
             migrations: status.migrations,
+            failed_migrations: by_name(&status.failed_migrations),
             resumes: status.resumes,
-            failures: failures.map(|(class, count)| (class.name().to_owned(), *count)).collect(),
+            failures: by_name(&status.failures),
             active: status.active,
             dropped: status.dropped,
             last_problem: status.last_problem,
@@ -79,7 +83,11 @@ impl Display for Report {
             writeln!(f, "  path        {local} (seen as {observed}) to {remote}")?;
         }
         writeln!(f, "  handovers   {}", self.handovers)?;
-        writeln!(f, "  migrations  {}", self.migrations)?;
+        write!(f, "  migrations  {}", self.migrations)?;
+        for (class, count) in &self.failed_migrations {
+            write!(f, ", {count} failed: {class}")?;
+        }
+        writeln!(f)?;
         writeln!(f, "  resumes     {}", self.resumes)?;
         write!(f, "  active      {}", self.active)?;
         if self.dropped > 0 {

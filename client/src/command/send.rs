@@ -11,7 +11,7 @@ use serde_json::json;
 use super::control::Control;
 use super::progress::bar;
 use super::time::time;
-use super::{Failure, Pool, close, until_told};
+use super::{Failure, Pool, close, policy, until_told};
 
 #[derive(Args)]
 pub(crate) struct Send {
@@ -34,7 +34,7 @@ pub(crate) struct Send {
 impl Send {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         files::check(&self.file).await?;
-        let client = self.pool.reach().connect().await?;
+        let client = self.pool.reach().connect(policy::of(&[], [self.peer])).await?;
         let _control = Control::start(&client, "send");
         let began = Instant::now();
         let bar = bar(self.file.display().to_string());

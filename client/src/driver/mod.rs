@@ -3,15 +3,20 @@
 //! It waits for nobody: what it hands out goes to bounded channels without waiting, and a relay that does not take it is
 //! treated as lost. So sessions may wait for the driver, and there is no circle.
 
-use std::collections::BTreeMap;
+mod policy;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::{Attachment, Closed, Event, Output, Slot};
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Frame, Limited, Renewed, Welcome};
+use baton_protocol::frame::{Frame, Intent, Limited, Renewed, Welcome};
 use baton_protocol::id::{Instance, PeerId};
+use baton_protocol::path::report::PathReport;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -19,14 +24,15 @@ use tokio::task::JoinSet;
 use crate::client::{Home, Shared};
 use crate::config::ClientConfig;
 use crate::events;
+use crate::policy::{Change, Policies, Reply as PolicyReply};
 use crate::presence::{TooManyWatches, Watcher, Watches};
 use crate::profile::TokenSource;
 use crate::renewal::{RenewError, Renewals, Reply};
 use crate::session::dial::Dial;
 use crate::session::queue::{SendQueue, lock};
-use crate::session::suspicion::{Counters, Patience, Suspicion, Verdict};
+use crate::session::suspicion::{Patience, Suspicion, Verdict, counters};
 use crate::session::{Established, Input, Session};
-use crate::transport::Outer;
+use crate::transport::{Hints, Outer};
 
 /// How often silence is judged. A suspicion of three seconds is up to this late.
 const LOOK: Duration = Duration::from_millis(250);
@@ -40,6 +46,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Inputs of sessions that wait for the driver; the sessions wait when it is full.
 const INPUTS: usize = 256;
 
+/// Attempts to migrate that wait to be reported; the oldest goes.
+const UNREPORTED: usize = 16;
+
+/// Where this client is, and where its relay sees it, as far as that has become known.
+type Ends = (Option<SocketAddr>, Option<SocketAddr>);
+
 /// What the owner asks.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -47,6 +59,8 @@ pub(crate) enum Command {
     Watch(PeerId, oneshot::Sender<Result<Watcher, TooManyWatches>>),
     /// Show this access token to the relay.
     Renew(Bytes, Reply),
+    /// Let others in than before.
+    Policy(Change, PolicyReply),
     /// It is over.
     Close,
 }
@@ -72,9 +86,14 @@ pub(crate) struct Driver {
     inputs: mpsc::Sender<(Slot, Input)>,
     watches: Watches,
     renewals: Renewals,
+    policies: Policies,
     /// The session in use and its silence.
     current: Option<(Slot, Suspicion)>,
     attempts: usize,
+    /// The last number that an attempt to migrate was given, in whichever session.
+    path_numbers: Arc<AtomicU64>,
+    /// Attempts to migrate that no relay knows of yet.
+    unreported: VecDeque<PathReport>,
 }
 
 impl Driver {
@@ -85,8 +104,10 @@ impl Driver {
     ) -> (Self, mpsc::Receiver<(Slot, Input)>) {
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let attachment = Attachment::new(config.timing, rand::random(), Instant::now());
+        let policies = Policies::new(config.policy.clone(), shared.inbound.clone());
         let driver = Self {
             attachment,
+            policies,
             config,
             outer,
             instance: Instance::from_bytes(rand::random()),
@@ -98,6 +119,8 @@ impl Driver {
             renewals: Renewals::default(),
             current: None,
             attempts: 0,
+            path_numbers: Arc::default(),
+            unreported: VecDeque::new(),
         };
         (driver, inputs_out)
     }
@@ -119,6 +142,7 @@ impl Driver {
                 command = commands.recv() => match command {
                     Some(Command::Watch(peer, reply)) => self.watch(peer, reply),
                     Some(Command::Renew(token, reply)) => self.renew(token, Some(reply)),
+                    Some(Command::Policy(change, reply)) => self.change_policy(change, reply),
                     Some(Command::Close) | None => break,
                 },
                 token = self.renewals.newer(&self.config.profile.token) => self.renew(token, None),
@@ -144,6 +168,10 @@ impl Driver {
         while let Some(output) = self.attachment.poll_output() {
             match output {
                 Output::Dial { slot, intent, ticket, route_ids } => {
+                    let before = self.current.as_ref().and_then(|(home, _)| self.session(*home));
+                    let hints = before
+                        .filter(|_| intent != Intent::Fresh)
+                        .map(|(session, _)| Hints::of(&session.connection));
                     let route = route_ids.get(self.attempts % route_ids.len().max(1)).copied();
                     let dial = Dial {
                         outer: self.outer.clone(),
@@ -153,8 +181,10 @@ impl Driver {
                         intent,
                         ticket,
                         route,
+                        policy_first: self.policies.comes_first(),
                         attempt: self.attempts,
                         begun: Instant::now(),
+                        hints,
                     };
                     self.attempts += 1;
                     tracing::debug!(?slot, intent = intent.name(), "dial");
@@ -178,6 +208,8 @@ impl Driver {
             queue: queue.clone(),
             inbound: self.shared.inbound.clone(),
             inputs: self.inputs.clone(),
+            path_numbers: self.path_numbers.clone(),
+            probe_deadline: self.config.options.probe,
         };
         self.sessions.spawn(session.run(closing));
         self.connections.insert(slot, Connection { close, queue, session: None });
@@ -192,6 +224,7 @@ impl Driver {
 
     fn forget(&mut self, slot: Slot) {
         self.connections.remove(&slot);
+        self.policies.closed(slot);
         self.shared.routes.closed(slot);
         if self.current.take_if(|(current, _)| *current == slot).is_some() {
             self.renewals.lost();
@@ -223,16 +256,19 @@ impl Driver {
         let routes = usize::try_from(welcome.max_routes).unwrap_or(usize::MAX);
         self.watches.limit = usize::try_from(welcome.max_watches).unwrap_or(usize::MAX);
         let (patience, counters) =
-            (Patience::from(&self.config.options), Counters::of(&session.connection));
+            (Patience::from(&self.config.options), counters(&session.connection));
         self.current = Some((slot, Suspicion::new(patience, counters, Instant::now())));
         *lock(&self.shared.home) = Some(Home {
             connection: session.connection.clone(),
             local: session.local,
             observed: welcome.observed,
+            paths: session.paths.clone(),
         });
         self.shared.routes.use_session(slot, connection.queue.clone(), routes);
         let frames = self.watches.frames();
         self.write(slot, &frames);
+        self.forget_strangers();
+        self.look_at_policy();
     }
 
     fn event(&mut self, event: Event) {
@@ -256,14 +292,19 @@ impl Driver {
 
     fn input(&mut self, slot: Slot, input: Input) {
         let now = Instant::now();
+        if let Input::Unreported(report) = input {
+            return self.unreported(report);
+        }
         // What the driver has closed may still have said something.
         let Some(connection) = self.connections.get_mut(&slot) else { return };
         match input {
             Input::Welcome(session, welcome) => {
                 connection.session = Some((*session, welcome.clone()));
-                // Before ACTIVE, so that every OPENED is here before ACTIVE_OK, and all routes move at once.
-                let opens = self.shared.routes.open_frames(slot);
-                self.write(slot, &opens);
+                // Before ACTIVE, so that every OPENED is here before ACTIVE_OK, and all routes move at once. And before all that the
+                // policy, so that nothing comes which is not let in.
+                let mut frames = self.policies.welcomed(slot, now);
+                frames.extend(self.shared.routes.open_frames(slot));
+                self.write(slot, &frames);
                 self.attachment.handle_welcome(slot, &welcome, now);
             }
             Input::Refused(refused) => {
@@ -289,6 +330,53 @@ impl Driver {
                 };
                 self.shared.tell(events::Event::Migrated { relay });
             }
+            Input::PathEnded(ended) => self.path_ended(slot, ended),
+            Input::Unreported(_) => {}
+        }
+    }
+
+    fn path_ended(&self, slot: Slot, ended: Result<Ends, FailureClass>) {
+        let mut status = lock(&self.shared.status);
+        let event = match ended {
+            Ok(_) => {
+                status.migrations += 1;
+                events::Event::Migrated { relay: status.relay }
+            }
+            Err(class) => {
+                *status.failed_migrations.entry(class).or_default() += 1;
+                events::Event::MigrationFailed { class }
+            }
+        };
+        drop(status);
+        let in_use = self.current.as_ref().is_some_and(|(current, _)| *current == slot);
+        if let (Ok((local, observed)), true) = (ended, in_use) {
+            if let Some(home) = lock(&self.shared.home).as_mut() {
+                home.local = local.or(home.local);
+                home.observed = observed.unwrap_or(home.observed);
+            }
+            // What was on its way may be lost.
+            self.shared.peers.poke(None);
+        }
+        self.shared.tell(event);
+    }
+
+    /// An attempt to migrate ended with its session. The next relay is told, and counts it.
+    fn unreported(&mut self, report: PathReport) {
+        if self.unreported.len() == UNREPORTED {
+            self.unreported.pop_front();
+        }
+        self.unreported.push_back(report);
+        if let Some((slot, _)) = self.current {
+            self.report(slot);
+        }
+    }
+
+    /// Tells a relay of the attempts that none knows of, if it takes reports.
+    fn report(&mut self, slot: Slot) {
+        if self.session(slot).is_some_and(|(session, _)| session.takes_reports()) {
+            let reports = std::mem::take(&mut self.unreported);
+            let reports: Vec<_> = reports.into_iter().map(Frame::PathReport).collect();
+            self.write(slot, &reports);
         }
     }
 
@@ -314,6 +402,9 @@ impl Driver {
                 if let Some((session, _)) = self.session(slot) {
                     session.capabilities(known);
                 }
+                self.report(slot);
+                self.policies.knows(slot, known);
+                self.look_at_policy();
                 self.attachment.handle_frame(slot, frame, now);
             }
             Frame::RouteRefreshed { peer } => self.shared.peers.poke(Some(peer)),
@@ -325,6 +416,11 @@ impl Driver {
                 );
                 self.shared.tell(events::Event::Limited { kind, allowed });
             }
+            Frame::Ruled(ruled) => {
+                self.policies.ruled(slot, ruled);
+                self.look_at_policy();
+            }
+            Frame::Knock { peer } => self.knock(peer),
             Frame::RenewRefused(refused) if in_use => self.renewals.refused(refused),
             Frame::Renewed(renewed) if in_use => self.renewed(slot, renewed, now),
             frame => self.attachment.handle_frame(slot, frame, now),
@@ -377,12 +473,13 @@ impl Driver {
 
     fn look(&mut self) {
         let now = Instant::now();
+        self.look_at_policy();
         let Some((slot, suspicion)) = &mut self.current else { return };
         let slot = *slot;
         let session =
             self.connections.get(&slot).and_then(|connection| connection.session.as_ref());
         let Some((session, _)) = session else { return };
-        match suspicion.judge(Counters::of(&session.connection), now) {
+        match suspicion.judge(counters(&session.connection), now) {
             Verdict::Alive => self.attachment.handle_heard(slot),
             Verdict::Suspect => self.attachment.handle_suspect(slot, now),
             Verdict::Lost => {

@@ -105,7 +105,7 @@ pub enum OpenError {
     #[error("{0}")]
     Rejected(#[source] Rejection),
     /// The pool knows no such peer.
-    #[error("the peer is not attached to the pool, or is in another group than this peer's")]
+    #[error("the peer is not attached to the pool, or does not let this peer in")]
     Offline,
     /// The peer is there and does not answer.
     #[error("the peer does not answer")]

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::stream::Rejection;
 use crate::events::Event;
+use crate::inbound::Inbound;
 use crate::life::Life;
 use crate::service::{Allow, ServiceName};
 use crate::session::queue::lock;
@@ -40,12 +41,17 @@ pub(crate) struct Peers {
     /// Connections that live, whoever made them.
     living: Mutex<HashMap<usize, Living>>,
     services: Mutex<BTreeMap<(Kind, ServiceName), Allow>>,
+    inbound: Arc<Inbound>,
 }
 
 impl Peers {
-    pub(crate) fn new(events: broadcast::Sender<Event>, life: Arc<Life>) -> Self {
+    pub(crate) fn new(
+        events: broadcast::Sender<Event>,
+        life: Arc<Life>,
+        inbound: Arc<Inbound>,
+    ) -> Self {
         let (places, living, services) = Default::default();
-        Self { events, life, places, living, services }
+        Self { events, life, places, living, services, inbound }
     }
 
     pub(crate) fn offer(&self, kind: Kind, service: ServiceName, allow: Allow) {
@@ -64,10 +70,11 @@ impl Peers {
         service: &ServiceName,
         peer: &PeerId,
     ) -> Result<(), Rejection> {
+        let stranger = self.inbound.admission.is_stranger(peer);
         match lock(&self.services).get(&(kind, service.clone())) {
             _ if !self.life.is_open() => Err(Rejection::Closing),
             None => Err(Rejection::UnknownService),
-            Some(allow) if allow.admits(peer) => Ok(()),
+            Some(allow) if allow.admits(peer, stranger) => Ok(()),
             Some(_) => Err(Rejection::NotAllowed),
         }
     }

@@ -1,15 +1,17 @@
 //! A dial: from an address to WELCOME.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::DialFailure;
 use baton_protocol::class::FailureClass;
+use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{
-    CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode,
-    Refused, Retry, RouteId, Welcome,
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Decoder, Frame, FrameError, Hello, Intent, RefusalCode, Refused, Retry,
+    RouteId, Welcome,
 };
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH, exporter_context, sign};
 use baton_protocol::id::Instance;
@@ -21,7 +23,14 @@ use crate::identity::Identity;
 use crate::profile::Profile;
 use crate::renewal::Shown;
 use crate::token::ends_of;
-use crate::transport::Outer;
+use crate::transport::{Hints, Outer};
+
+/// How long a new session is warmed: so many round trips, and so much more, but no longer than that.
+const ROUND_TRIPS: u32 = 4;
+const WARM: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// How much of the control stream is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -36,16 +45,22 @@ pub(crate) struct Dial {
     pub(crate) intent: Intent,
     pub(crate) ticket: Option<Bytes>,
     pub(crate) route: Option<RouteId>,
+    /// The session is told a policy before anything may come for it.
+    pub(crate) policy_first: bool,
     /// Which of the addresses, counted around.
     pub(crate) attempt: usize,
     /// When the ticket was the latest.
     pub(crate) begun: Instant,
+    /// Of the session that this one follows, if that still lives.
+    pub(crate) hints: Option<Hints>,
 }
 
 /// A connection on which WELCOME has come.
 #[derive(Debug)]
 pub(crate) struct Greeted {
     pub(crate) endpoint: Endpoint,
+    /// A second handle of its socket.
+    pub(crate) socket: UdpSocket,
     pub(crate) connection: quinn::Connection,
     pub(crate) send: SendStream,
     pub(crate) receive: RecvStream,
@@ -92,10 +107,10 @@ fn hurries(refused: &Refused) -> bool {
 impl Dial {
     pub(crate) async fn dial(&self) -> Result<Box<Greeted>, DialError> {
         let address = self.resolve().await?;
-        let endpoint =
+        let (endpoint, socket) =
             self.outer.endpoint(address).map_err(|source| DialError::Socket { address, source })?;
         let failed = |source| DialError::Connection { address, source };
-        let config = self.outer.client_config(self.route);
+        let config = self.outer.client_config(self.route, self.hints);
         let connecting = endpoint
             .connect_with(config, address, &self.profile.server_name.to_str())
             .map_err(|source| DialError::Begin { address, source })?;
@@ -133,9 +148,19 @@ impl Dial {
             Frame::Welcome(welcome) => {
                 decoder.authenticated();
                 tracing::debug!(%address, relay = %welcome.relay, "welcome");
-                let greeted =
-                    Greeted { endpoint, connection, send, receive, decoder, welcome, shown };
-                Ok(Box::new(greeted))
+                if let Some(hints) = self.hints.filter(|_| self.intent == Intent::Handover) {
+                    warm(&connection, hints).await;
+                }
+                Ok(Box::new(Greeted {
+                    endpoint,
+                    socket,
+                    connection,
+                    send,
+                    receive,
+                    decoder,
+                    welcome,
+                    shown,
+                }))
             }
             Frame::Refused(refused) => Err(DialError::Refused(refused)),
             other => Err(DialError::Protocol {
@@ -143,6 +168,15 @@ impl Dial {
                 what: format!("{} before WELCOME", other.name()),
             }),
         }
+    }
+
+    fn capabilities(&self) -> u64 {
+        let policy_first = if self.policy_first { CAPABILITY_POLICY_FIRST } else { 0 };
+        CAPABILITY_STREAMS
+            | CAPABILITY_RECLAIM
+            | CAPABILITY_PATHS
+            | CAPABILITY_POLICIES
+            | policy_first
     }
 
     /// Another address at each attempt, so that one that does not answer is not all there is.
@@ -170,7 +204,7 @@ impl Dial {
             intent: self.intent,
             peer: self.identity.peer(),
             instance: self.instance,
-            capabilities: CAPABILITY_STREAMS | CAPABILITY_RECLAIM,
+            capabilities: self.capabilities(),
             token,
             ticket: self.ticket.clone().unwrap_or_default(),
             signature: [0; 64],
@@ -184,6 +218,16 @@ impl Dial {
             })?;
         sign(&mut hello, self.identity.key(), &exported);
         Ok(hello)
+    }
+}
+
+/// Waits until datagrams of the length that the session before carried fit this one, too, which takes some round trips: it is not
+/// used before that, and the session before still is. A way that is narrower is not waited for long.
+async fn warm(connection: &quinn::Connection, hints: Hints) {
+    let wanted = hints.datagram.min(LONGEST);
+    let until = Instant::now() + (connection.rtt() * ROUND_TRIPS + WARM.0).min(WARM.1);
+    while connection.max_datagram_size().unwrap_or(0) < wanted && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -18,6 +18,7 @@ use super::Input;
 use super::detour::Detours;
 use super::queue::{SendQueue, lock};
 use crate::inbound::Inbound;
+use crate::paths::{News, PathLink, padded};
 
 /// How much of the control stream is read at a time.
 const CHUNK: usize = 16 * 1024;
@@ -129,6 +130,7 @@ pub(super) async fn write_datagrams(
 pub(super) async fn read_datagrams(
     connection: quinn::Connection,
     senders: Arc<Senders>,
+    paths: Arc<PathLink>,
     slot: Slot,
     inputs: mpsc::Sender<(Slot, Input)>,
 ) {
@@ -137,16 +139,19 @@ pub(super) async fn read_datagrams(
         match Datagram::decode(&bytes) {
             Ok(Datagram::Aliased { alias, payload }) => senders.aliased(alias, payload),
             Ok(Datagram::Long { sender, payload }) => senders.long(sender, payload),
+            // It is answered by the confirmation.
+            Ok(Datagram::Echo { nonce }) if paths.is_confirming() => paths.tell(News::Echo(nonce)),
             // At once and past the queue: the relay decides by it whether a path works.
             Ok(Datagram::Echo { nonce }) => {
-                let size = connection.max_datagram_size().unwrap_or(0);
-                let _ = connection.send_datagram(echo_reply(nonce, size));
+                let _ = connection.send_datagram(echo_reply(nonce, padded(&connection)));
                 // It is repeated until answered; another nonce is another address.
                 if last_echo.replace(nonce) != Some(nonce) {
                     let _ = inputs.send((slot, Input::Migrated)).await;
                 }
             }
-            Ok(Datagram::EchoReply { .. }) => {}
+            Ok(Datagram::EchoReply { nonce }) => paths.tell(News::EchoReply(nonce)),
+            Ok(Datagram::PathConfirmed { attempt }) => paths.tell(News::Confirmed(attempt)),
+            Ok(Datagram::PathConfirm { .. }) => tracing::debug!("PATH_CONFIRM of a relay"),
             Err(error) => tracing::debug!(%error, "a datagram was dropped"),
         }
     }
@@ -159,17 +164,21 @@ pub(super) async fn read_control(
     mut decoder: Decoder,
     control: mpsc::Sender<Bytes>,
     senders: Arc<Senders>,
+    paths: Arc<PathLink>,
     slot: Slot,
     inputs: mpsc::Sender<(Slot, Input)>,
 ) -> ControlBroken {
     loop {
         loop {
             match decoder.next_frame() {
+                // At once, as SENDER, which it comes before: nothing may be taken for a friend's meanwhile.
+                Ok(Some(Frame::Stranger { peer })) => senders.stranger(slot, peer),
                 Ok(Some(Frame::Sender { alias, peer })) => {
                     senders.name(alias, peer);
                     // If it cannot be written now, the long form goes on: it costs bytes, nothing else.
                     let _ = control.try_send(Frame::SenderOk { alias }.encode());
                 }
+                Ok(Some(Frame::Probes { ids })) => paths.tell(News::Probes(ids)),
                 Ok(Some(frame)) => {
                     if inputs.send((slot, Input::Frame(frame))).await.is_err() {
                         std::future::pending::<()>().await;
@@ -206,6 +215,7 @@ pub(super) struct Senders {
 #[derive(Debug, Default)]
 struct Known {
     by_alias: BTreeMap<u64, PeerId>,
+    by_prefix: BTreeMap<PeerPrefix, PeerId>,
     nameless: Vec<(PeerPrefix, Bytes)>,
 }
 
@@ -226,7 +236,8 @@ impl Senders {
     pub(super) fn long(&self, prefix: PeerPrefix, payload: Bytes) {
         let mut known = lock(&self.known);
         // Asked under the lock, or a name that comes now would find nothing that waits for it.
-        let Some(peer) = self.inbound.name(prefix) else {
+        let named = known.by_prefix.get(&prefix).copied();
+        let Some(peer) = named.or_else(|| self.inbound.name(prefix)) else {
             if known.nameless.len() == NAMELESS {
                 known.nameless.remove(0);
             }
@@ -238,9 +249,14 @@ impl Senders {
         self.inbound.deliver(peer, payload);
     }
 
+    fn stranger(&self, slot: Slot, peer: PeerId) {
+        self.inbound.admission.add_stranger(slot, peer);
+    }
+
     fn name(&self, alias: u64, peer: PeerId) {
         let mut known = lock(&self.known);
         known.by_alias.insert(alias, peer);
+        known.by_prefix.insert(peer.prefix(), peer);
         self.inbound.add_name(peer);
         let waiting = std::mem::take(&mut known.nameless);
         let (ready, rest): (Vec<_>, Vec<_>) =
@@ -284,6 +300,55 @@ mod tests {
         Senders::new(inbound.clone()).name(16, peer);
         Senders::new(inbound.clone()).long(peer.prefix(), raw("at once"));
         assert_eq!(inbound.datagram().await, (peer, Bytes::from("at once")));
+    }
+
+    #[tokio::test]
+    async fn where_strangers_are_let_in_each_session_says_who_is_one_before_anything_is_handed_on()
+    {
+        let inbound = Arc::new(Inbound::default());
+        let (peer, slot) = (PeerId::from_bytes([7; 32]), slot());
+        Senders::new(inbound.clone()).name(16, peer);
+        let mut policy = baton_protocol::policy::Policy::new();
+        policy.set_mode(baton_protocol::frame::PolicyMode::Any);
+        inbound.set_policy(&policy);
+        let senders = Senders::new(inbound.clone());
+        senders.long(peer.prefix(), raw("early"));
+        assert_eq!(inbound.waiting(), 0, "another session's word is not enough");
+        senders.stranger(slot, peer);
+        senders.name(16, peer);
+        assert!(inbound.admission.is_stranger(&peer));
+        senders.long(peer.prefix(), raw("long"));
+        for text in ["early", "long"] {
+            assert_eq!(inbound.datagram().await, (peer, Bytes::from(text)));
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_sender_that_is_blocked_is_handed_on_wherever_it_waits() {
+        let inbound = Arc::new(Inbound::default());
+        let [friend, blocked] = [7, 8].map(|number| PeerId::from_bytes([number; 32]));
+        let senders = Senders::new(inbound.clone());
+        senders.name(16, friend);
+        senders.long(blocked.prefix(), raw("without a name"));
+        for (alias, peer) in [(16, friend), (17, blocked)] {
+            senders.name(alias, peer);
+            senders.aliased(alias, raw("before"));
+        }
+        assert_eq!(inbound.waiting(), 3);
+        let mut policy = baton_protocol::policy::Policy::new();
+        policy.rule(baton_protocol::frame::RuleVerb::Block, &[blocked]).unwrap();
+        inbound.set_policy(&policy);
+        senders.aliased(17, raw("after"));
+        senders.long(blocked.prefix(), raw("after"));
+        assert_eq!((inbound.waiting(), inbound.dropped()), (1, 4));
+        assert_eq!(inbound.datagram().await, (friend, Bytes::from("before")));
+    }
+
+    fn slot() -> Slot {
+        use baton_protocol::attachment::{Attachment, Output, Timing};
+        let mut attachment = Attachment::new(Timing::default(), 1, Instant::now());
+        let Some(Output::Dial { slot, .. }) = attachment.poll_output() else { panic!("no dial") };
+        slot
     }
 
     #[test]

@@ -11,12 +11,14 @@ pub(crate) mod suspicion;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_protocol::attachment::{Closed, DialFailure, Slot};
+use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{CAPABILITY_STREAMS, Frame, Refused, Welcome};
+use baton_protocol::frame::{CAPABILITY_PATHS, CAPABILITY_STREAMS, Frame, Refused, Welcome};
+use baton_protocol::path::report::PathReport;
 use bytes::Bytes;
 use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +28,7 @@ use self::dial::{Dial, DialError, Greeted};
 use self::queue::SendQueue;
 use crate::class;
 use crate::inbound::Inbound;
+use crate::paths::{News, PathLink, Pilot};
 use crate::renewal::Shown;
 
 /// Control writes that wait. A relay that does not take as much is as good as gone.
@@ -50,6 +53,10 @@ pub(crate) enum Input {
     Frame(Frame),
     /// The relay sees this end at another address.
     Migrated,
+    /// An attempt to migrate ended: where this end is now, and where the relay sees it; or why it failed.
+    PathEnded(Result<(Option<SocketAddr>, Option<SocketAddr>), FailureClass>),
+    /// An attempt to migrate ended with its session, and the relay does not know of it.
+    Unreported(PathReport),
     /// The connection ended.
     Closed(Closed),
 }
@@ -64,12 +71,24 @@ pub(crate) struct Established {
     control: mpsc::Sender<Bytes>,
     /// The relay takes streams.
     streams: Arc<AtomicBool>,
+    /// It takes reports of attempts to migrate.
+    takes_reports: Arc<AtomicBool>,
+    pub(crate) paths: Arc<PathLink>,
 }
 
 impl Established {
     /// The relay said what it knows of what this client knows.
     pub(crate) fn capabilities(&self, known: u64) {
         self.streams.store(known & CAPABILITY_STREAMS != 0, Ordering::Relaxed);
+        if known & CAPABILITY_PATHS != 0 {
+            self.takes_reports.store(true, Ordering::Relaxed);
+            self.paths.tell(News::Knows);
+        }
+    }
+
+    /// Whether it is known to take reports of attempts to migrate.
+    pub(crate) fn takes_reports(&self) -> bool {
+        self.takes_reports.load(Ordering::Relaxed)
     }
 
     /// Writes frames on the control stream, together. False if the relay does not take what is written.
@@ -87,6 +106,10 @@ pub(crate) struct Session {
     pub(crate) queue: Arc<SendQueue>,
     pub(crate) inbound: Arc<Inbound>,
     pub(crate) inputs: mpsc::Sender<(Slot, Input)>,
+    /// The last number that an attempt to migrate was given.
+    pub(crate) path_numbers: Arc<AtomicU64>,
+    /// How long a probe of a path may take.
+    pub(crate) probe_deadline: Duration,
 }
 
 impl Session {
@@ -110,8 +133,11 @@ impl Session {
     }
 
     async fn serve(self, greeted: Greeted, close: oneshot::Receiver<CloseCode>) {
-        let Greeted { endpoint, connection, send, receive, decoder, welcome, shown } = greeted;
+        let Greeted { endpoint, socket, connection, send, .. } = greeted;
+        let Greeted { receive, decoder, welcome, shown, .. } = greeted;
         let (control, writes) = mpsc::channel(CONTROL_WRITES);
+        let (paths, orders) = PathLink::new();
+        let paths = Arc::new(paths);
         let gate = Arc::new(io::Gate::new(connection.clone()));
         let senders = Arc::new(io::Senders::new(self.inbound.clone()));
         let mut tasks = JoinSet::new();
@@ -122,7 +148,21 @@ impl Session {
         tasks.spawn(io::write_datagrams(connection.clone(), queue, gate.clone(), detours));
         tasks.spawn(detour::take(connection.clone(), senders.clone()));
         let inputs = self.inputs.clone();
-        tasks.spawn(io::read_datagrams(connection.clone(), senders.clone(), self.slot, inputs));
+        let (reading, heard) = (connection.clone(), senders.clone());
+        tasks.spawn(io::read_datagrams(reading, heard, paths.clone(), self.slot, inputs));
+        let pilot = Pilot {
+            slot: self.slot,
+            connection: connection.clone(),
+            endpoint: endpoint.clone(),
+            socket,
+            sockets: self.dial.outer.sockets().clone(),
+            link: paths.clone(),
+            control: control.clone(),
+            inputs: self.inputs.clone(),
+            numbers: self.path_numbers.clone(),
+            probe_deadline: self.probe_deadline,
+        };
+        tasks.spawn(pilot.run(orders));
         let local = endpoint.local_addr().ok();
         let established = Established {
             connection: connection.clone(),
@@ -130,14 +170,19 @@ impl Session {
             control: control.clone(),
             local,
             streams,
+            takes_reports: Arc::default(),
+            paths: paths.clone(),
         };
         self.tell(Input::Welcome(Box::new(established), welcome)).await;
         // Its frames come after WELCOME, because this is the task that tells of both.
+        let (slot, inputs) = (self.slot, self.inputs.clone());
         let frames =
-            io::read_control(receive, decoder, control, senders, self.slot, self.inputs.clone());
+            io::read_control(receive, decoder, control, senders, paths.clone(), slot, inputs);
+        let mut ended = FailureClass::Cancelled;
         let code = tokio::select! {
             code = close => code.unwrap_or(CloseCode::Done),
             error = connection.closed() => {
+                ended = class::class(&error);
                 self.tell(Input::Closed(class::closed(&error))).await;
                 CloseCode::Done
             }
@@ -153,6 +198,9 @@ impl Session {
         self.queue.close();
         connection.close(VarInt::from_u32(code.code()), code.name().as_bytes());
         tasks.shutdown().await;
+        if let Some(report) = paths.unreported(ended) {
+            self.tell(Input::Unreported(report)).await;
+        }
         let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
     }
 

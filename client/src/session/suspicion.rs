@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use baton_protocol::path::silence::Counters;
+
 use crate::options::Options;
 
 /// How patient it is.
@@ -35,39 +37,29 @@ pub(crate) enum Verdict {
     Lost,
 }
 
-/// The counters of one connection at one time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Counters {
-    /// UDP datagrams received.
-    pub(crate) heard: u64,
-    /// Frames sent that the other end must acknowledge (RFC 9002 section 2).
-    pub(crate) eliciting: u64,
-}
-
-impl Counters {
-    pub(crate) fn of(connection: &quinn::Connection) -> Self {
-        let stats = connection.stats();
-        let sent = stats.frame_tx;
-        let eliciting = [
-            sent.ack_frequency,
-            sent.crypto,
-            sent.data_blocked,
-            sent.datagram,
-            sent.immediate_ack,
-            sent.max_data,
-            sent.max_stream_data,
-            sent.new_connection_id,
-            sent.path_challenge,
-            sent.path_response,
-            sent.ping,
-            sent.reset_stream,
-            sent.retire_connection_id,
-            sent.stop_sending,
-            sent.stream,
-            sent.stream_data_blocked,
-        ];
-        Self { heard: stats.udp_rx.datagrams, eliciting: eliciting.into_iter().sum() }
-    }
+/// The counters of a connection by now.
+pub(crate) fn counters(connection: &quinn::Connection) -> Counters {
+    let stats = connection.stats();
+    let sent = stats.frame_tx;
+    let eliciting = [
+        sent.ack_frequency,
+        sent.crypto,
+        sent.data_blocked,
+        sent.datagram,
+        sent.immediate_ack,
+        sent.max_data,
+        sent.max_stream_data,
+        sent.new_connection_id,
+        sent.path_challenge,
+        sent.path_response,
+        sent.ping,
+        sent.reset_stream,
+        sent.retire_connection_id,
+        sent.stop_sending,
+        sent.stream,
+        sent.stream_data_blocked,
+    ];
+    Counters { heard: stats.udp_rx.datagrams, eliciting: eliciting.into_iter().sum() }
 }
 
 /// The silence of one connection.

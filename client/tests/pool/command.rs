@@ -27,7 +27,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A command that runs on, and its first line.
-async fn start(arguments: &[&str]) -> (Child, String) {
+pub(crate) async fn start(arguments: &[&str]) -> (Child, String) {
     let mut child = baton(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line =

@@ -10,7 +10,7 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Timers};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
@@ -73,6 +73,8 @@ impl Fleet {
             epoch: 1,
             max_sessions: 1000,
             rates: self.rates,
+            policy_epoch: 0,
+            timers: Timers::default(),
         });
         let relay = relay.unwrap();
         relay.set_seeds(Seeds { addresses: self.relays.iter().map(Relay::mesh_address).collect() });
@@ -110,6 +112,22 @@ impl Fleet {
             .attach_timeout(Some(Duration::from_secs(10)))
     }
 
+    /// Settings of a client of another group than the others'.
+    pub(crate) fn config_in(&self, group: &str, seed: u8, relays: &[usize]) -> ClientConfig {
+        let addresses: Vec<_> =
+            relays.iter().map(|number| self.relays[*number].address()).collect();
+        let json = self.profile_json(&addresses, &token_of(group));
+        let profile = Profile::from_json(json.as_bytes()).unwrap();
+        ClientConfig::new(Identity::from_seed([seed; 32]), profile)
+            .attach_timeout(Some(Duration::from_secs(10)))
+    }
+
+    /// The certificate of its relays, and its key.
+    pub(crate) fn tls(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = PrivatePkcs8KeyDer::from(self.key.clone());
+        (self.certificate.clone(), PrivateKeyDer::Pkcs8(key))
+    }
+
     /// A client that begins at the first of these relays.
     pub(crate) async fn client(&self, seed: u8, relays: &[usize]) -> Client {
         Client::connect(self.config(seed, relays)).await.unwrap()
@@ -130,10 +148,15 @@ impl Fleet {
 
 /// A token for anyone.
 pub(crate) fn token() -> String {
+    token_of("team")
+}
+
+/// A token for anyone, into this group.
+pub(crate) fn token_of(group: &str) -> String {
     let grant = Grant {
         pool: POOL.into(),
         peer: None,
-        group: Some("team".into()),
+        group: Some(group.into()),
         lifetime: Duration::from_secs(3600),
     };
     issue(&grant, SECRET, now_unix()).unwrap()

@@ -58,6 +58,15 @@ pub const CAPABILITY_STREAMS: u64 = 4;
 /// Bit of [`Hello::capabilities`]: a handover that fails late is taken back by RECLAIM.
 pub const CAPABILITY_RECLAIM: u64 = 8;
 
+/// Bit of [`Hello::capabilities`]: new paths are probed, confirmed and reported ([`path`](crate::path)).
+pub const CAPABILITY_PATHS: u64 = 0x10;
+
+/// Bit of [`Hello::capabilities`]: whom a receiver lets in is its client's to say ([`policy`](crate::policy)).
+pub const CAPABILITY_POLICIES: u64 = 0x20;
+
+/// Bit of [`Hello::capabilities`]: this client says so before anything may come for it. Until its POLICY the session is no home.
+pub const CAPABILITY_POLICY_FIRST: u64 = 0x40;
+
 /// Who a client is, and what it wants.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -67,7 +76,7 @@ pub struct Hello {
     pub peer: PeerId,
     /// Its process.
     pub instance: Instance,
-    /// Bits of optional features that it knows: [`CAPABILITY_STREAMS`], [`CAPABILITY_RECLAIM`].
+    /// Bits of optional features that it knows: [`CAPABILITY_STREAMS`] and the others.
     pub capabilities: u64,
     /// The access token, or empty: with `Fresh`, as the pool's mode demands.
     pub token: Bytes,

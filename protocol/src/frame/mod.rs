@@ -7,6 +7,7 @@ mod decoder;
 mod goaway;
 mod hello;
 mod limited;
+mod policy;
 mod renewal;
 mod routes;
 mod welcome;
@@ -15,13 +16,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub use decoder::{Decoder, FrameError};
 pub use goaway::{GoAway, GoAwayReason};
-pub use hello::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Hello, Intent};
+pub use hello::{
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Hello, Intent,
+};
 pub use limited::{LimitKind, Limited};
+pub use policy::{MAX_RULED, PolicyMode, Rule, RuleVerb, Ruled};
 pub use renewal::{Renewed, Token};
 pub use routes::{NoticeCode, PeerState};
 pub use welcome::{RefusalCode, Refused, Retry, Welcome};
+pub(crate) use welcome::{read_address, read_duration, write_address, write_duration};
 
 use crate::id::{PeerId, RelayId, Stamp};
+use crate::path::report::PathReport;
 use crate::varint;
 use crate::wire::{Reader, WireError, put_bytes};
 
@@ -168,9 +175,35 @@ pub enum Frame {
         /// Bits, as in HELLO.
         known: u64,
     },
+    /// Relay: ids for probes of new paths, in place of those before.
+    Probes {
+        /// Each is good for one probe.
+        ids: Vec<RouteId>,
+    },
+    /// Client: this is how an attempt to migrate ended.
+    PathReport(PathReport),
     /// Relay: the peer at the other end of a route attached anew; poke what runs over it.
     RouteRefreshed {
         /// Which peer.
+        peer: PeerId,
+    },
+    /// Client: who may send to me, of those whom no rule names.
+    Policy {
+        /// Who.
+        mode: PolicyMode,
+    },
+    /// Client: these may, or may not, whatever that says.
+    Rule(Rule),
+    /// Relay: what became of a POLICY or a RULE. Answers come in the order of what they answer.
+    Ruled(Ruled),
+    /// Relay: this peer sent something, and is not let in. What it sent is dropped.
+    Knock {
+        /// Which peer.
+        peer: PeerId,
+    },
+    /// Relay: a sender that is let in is of another group. It comes before its SENDER.
+    Stranger {
+        /// The sender.
         peer: PeerId,
     },
 }
@@ -227,9 +260,16 @@ frame_types! {
     0x1f RECLAIMED "RECLAIMED" Self::Reclaimed { .. },
     0x41 LIMITED "LIMITED" Self::Limited(_),
     0x42 CAPABILITIES "CAPABILITIES" Self::Capabilities { .. },
+    0x43 PROBES "PROBES" Self::Probes { .. },
+    0x44 KNOCK "KNOCK" Self::Knock { .. },
+    0x45 RULED "RULED" Self::Ruled(_),
+    0x46 STRANGER "STRANGER" Self::Stranger { .. },
     0x50 RENEW "RENEW" Self::Renew { .. },
     0x51 RENEWED "RENEWED" Self::Renewed(_),
     0x52 RENEW_REFUSED "RENEW_REFUSED" Self::RenewRefused(_),
+    0x53 PATH_REPORT "PATH_REPORT" Self::PathReport(_),
+    0x54 POLICY "POLICY" Self::Policy { .. },
+    0x55 RULE "RULE" Self::Rule(_),
 }
 
 impl Frame {
@@ -263,9 +303,11 @@ impl Frame {
                 varint::write(*alias, out);
                 out.put_u8(code.number());
             }
-            Self::Watch { peer } | Self::Unwatch { peer } | Self::RouteRefreshed { peer } => {
-                out.put_slice(peer.as_bytes())
-            }
+            Self::Watch { peer }
+            | Self::Unwatch { peer }
+            | Self::RouteRefreshed { peer }
+            | Self::Knock { peer }
+            | Self::Stranger { peer } => out.put_slice(peer.as_bytes()),
             Self::Presence { sequence, peer, state } => {
                 varint::write(*sequence, out);
                 out.put_slice(peer.as_bytes());
@@ -276,6 +318,11 @@ impl Frame {
                 varint::write(*sequence, out)
             }
             Self::Capabilities { known } => varint::write(*known, out),
+            Self::Probes { ids } => write_route_ids(ids, out),
+            Self::PathReport(report) => report.write(out),
+            Self::Policy { mode } => out.put_u8(mode.number()),
+            Self::Rule(rule) => rule.write(out),
+            Self::Ruled(ruled) => ruled.write(out),
             Self::ActiveOk { stamp } => out.put_u64(stamp.as_u64()),
             Self::Moved { stamp, relay } => {
                 out.put_u64(stamp.as_u64());
@@ -340,9 +387,16 @@ impl Frame {
             number::ROUTE_REFRESHED => Self::RouteRefreshed { peer: peer(body)? },
             number::CAPABILITIES => Self::Capabilities { known: body.varint("capabilities")? },
             number::LIMITED => Self::Limited(Limited::read(body)?),
+            number::PROBES => Self::Probes { ids: read_route_ids(body)? },
+            number::PATH_REPORT => Self::PathReport(PathReport::read(body)?),
+            number::KNOCK => Self::Knock { peer: peer(body)? },
+            number::RULED => Self::Ruled(Ruled::read(body)?),
+            number::STRANGER => Self::Stranger { peer: peer(body)? },
             number::RENEW => Self::Renew { token: Token::read(body)? },
             number::RENEWED => Self::Renewed(Renewed::read(body)?),
             number::RENEW_REFUSED => Self::RenewRefused(Refused::read(body)?),
+            number::POLICY => Self::Policy { mode: PolicyMode::read(body)? },
+            number::RULE => Self::Rule(Rule::read(body)?),
             _ => return Err(WireError::Value { field: "type" }),
         })
     }

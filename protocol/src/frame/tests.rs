@@ -7,6 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::class::FailureClass;
 use crate::cutter::TooLong;
 use crate::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use crate::id::{Instance, SessionId};
@@ -79,7 +80,7 @@ fn welcomes() -> impl Strategy<Value = Frame> {
                 rest,
             )| {
                 let (idle, keep_alive, ticket, route_ids) = rest;
-                observed = std::net::SocketAddr::new(observed.ip(), observed.port());
+                observed = std::net::SocketAddr::new(observed.ip().to_canonical(), observed.port());
                 Frame::Welcome(Box::new(Welcome {
                     session: SessionId::from_u64(session),
                     relay: RelayId::from_u32(relay),
@@ -167,6 +168,19 @@ fn frames() -> impl Strategy<Value = Frame> {
             .prop_map(|(stamp, ticket)| Frame::Reclaimed { stamp, ticket }),
         (prop::sample::select(LimitKind::ALL), sequences())
             .prop_map(|(kind, allowed)| Frame::Limited(Limited { kind, allowed })),
+        route_ids().prop_map(|ids| Frame::Probes { ids }),
+        (1..=varint::MAX, option::of(prop::sample::select(&FailureClass::ALL[..])), durations())
+            .prop_map(|(attempt, failed, took)| {
+                Frame::PathReport(PathReport { attempt, failed, took })
+            }),
+        prop::sample::select(&PolicyMode::ALL[..]).prop_map(|mode| Frame::Policy { mode }),
+        (prop::sample::select(&RuleVerb::ALL[..]), vec(peers(), 0..=MAX_RULED))
+            .prop_map(|(verb, peers)| Frame::Rule(Rule { verb, peers })),
+        option::of(sequences()).prop_map(|allowed| {
+            Frame::Ruled(allowed.map_or(Ruled::Kept, |allowed| Ruled::TooMany { allowed }))
+        }),
+        peers().prop_map(|peer| Frame::Knock { peer }),
+        peers().prop_map(|peer| Frame::Stranger { peer }),
         opaque(MAX_TOKEN).prop_map(|token| Frame::Renew { token: Token(token) }),
         (any::<u64>(), opaque(MAX_TICKET))
             .prop_map(|(expires_unix, ticket)| Frame::Renewed(Renewed { expires_unix, ticket })),

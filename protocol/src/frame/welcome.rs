@@ -194,8 +194,9 @@ impl Refused {
     }
 }
 
-fn write_address(address: SocketAddr, out: &mut BytesMut) {
-    match address.ip() {
+/// Writes an address. One of IPv4 is that, even if a dual-stack socket shows it as one of IPv6.
+pub(crate) fn write_address(address: SocketAddr, out: &mut BytesMut) {
+    match address.ip().to_canonical() {
         IpAddr::V4(ip) => {
             out.put_u8(4);
             out.put_slice(&ip.octets());
@@ -208,7 +209,7 @@ fn write_address(address: SocketAddr, out: &mut BytesMut) {
     out.put_u16(address.port());
 }
 
-fn read_address(body: &mut Reader) -> Result<SocketAddr, WireError> {
+pub(crate) fn read_address(body: &mut Reader) -> Result<SocketAddr, WireError> {
     let ip = match body.u8("address family")? {
         4 => IpAddr::from(body.array::<4>("address")?),
         6 => IpAddr::from(body.array::<16>("address")?),
@@ -220,12 +221,12 @@ fn read_address(body: &mut Reader) -> Result<SocketAddr, WireError> {
 /// The longest duration on the wire: about 12 days. Longer ones mean that someone meant something else.
 const MAX_DURATION_MS: u64 = 1 << 30;
 
-pub(super) fn write_duration(duration: Duration, out: &mut BytesMut) {
+pub(crate) fn write_duration(duration: Duration, out: &mut BytesMut) {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(MAX_DURATION_MS);
     varint::write(milliseconds.min(MAX_DURATION_MS), out);
 }
 
-pub(super) fn read_duration(body: &mut Reader, field: &'static str) -> Result<Duration, WireError> {
+pub(crate) fn read_duration(body: &mut Reader, field: &'static str) -> Result<Duration, WireError> {
     match body.varint(field)? {
         milliseconds if milliseconds <= MAX_DURATION_MS => Ok(Duration::from_millis(milliseconds)),
         _ => Err(WireError::Value { field }),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::frame::{RefusalCode, Retry};
+use crate::frame::{RefusalCode, Retry, RuleVerb};
 
 const PEER: PeerId = PeerId::from_bytes([1; 32]);
 const OTHER: PeerId = PeerId::from_bytes([2; 32]);
@@ -163,8 +163,8 @@ fn limits_hold_and_do_not_end_the_session() {
     session.handle_frame(Frame::Watch { peer: PEER }).unwrap();
     session.handle_frame(Frame::Watch { peer: OTHER }).unwrap();
     let limited = |kind, allowed| Order::Send(Frame::Limited(Limited { kind, allowed }));
-    session.sender(PEER);
-    session.sender(OTHER);
+    session.sender(PEER, false);
+    session.sender(OTHER, false);
     assert_eq!(
         orders(&mut session),
         [
@@ -302,4 +302,114 @@ fn a_newer_token_is_judged_in_every_state_and_answered_once() {
             assert_eq!(session.handle_frame(frame), Err(Violation::Unexpected(name)));
         }
     }
+}
+
+const HANDOVER: Intent = Intent::Handover;
+
+fn policy(mode: PolicyMode) -> Frame {
+    Frame::Policy { mode }
+}
+
+#[test]
+fn a_policy_is_taken_in_every_state_and_each_frame_of_it_is_answered() {
+    let block = Rule { verb: RuleVerb::Block, peers: vec![OTHER] };
+    let mut moved = home();
+    moved.handle_frame(Frame::Moved { stamp: STAMP, relay: RELAY }).unwrap();
+    orders(&mut moved);
+    let mut leaving = home();
+    leaving.go_away(go_away(GoAwayReason::Rollout));
+    orders(&mut leaving);
+    for mut session in [Session::new(HANDOVER, Limits::default()), home(), moved, leaving] {
+        let phase = session.phase_name();
+        session.handle_frame(policy(PolicyMode::List)).unwrap();
+        session.handle_frame(Frame::Rule(block.clone())).unwrap();
+        let expected = [Order::Policy { mode: PolicyMode::List }, Order::Rule(block.clone())];
+        assert_eq!(orders(&mut session), expected);
+        session.ruled(Ok(()));
+        session.ruled(Err(TooManyNames));
+        let answers = [Ruled::Kept, Ruled::TooMany { allowed: 1024 }];
+        assert_eq!(orders(&mut session), answers.map(|ruled| Order::Send(Frame::Ruled(ruled))));
+        assert_eq!(session.phase_name(), phase);
+    }
+}
+
+#[test]
+fn a_session_whose_policy_comes_first_is_no_home_before_it() {
+    for intent in [Intent::Fresh, Intent::Resume] {
+        let mut session = Session::with_policy_first(intent, Limits::default());
+        assert_eq!((orders(&mut session), session.phase_name()), (vec![], "standby"));
+        let rule = Rule { verb: RuleVerb::Allow, peers: vec![PEER] };
+        session.handle_frame(Frame::Rule(rule.clone())).unwrap();
+        session.handle_frame(Frame::Open { alias: 16, peer: PEER }).unwrap();
+        let opened = Order::Send(Frame::Opened { alias: 16 });
+        let expected = [Order::Rule(rule), Order::Open { alias: 16, peer: PEER }, opened];
+        assert_eq!(orders(&mut session), expected);
+        assert!(!session.is_home());
+        session.handle_frame(policy(PolicyMode::List)).unwrap();
+        let expected = [Order::Policy { mode: PolicyMode::List }, Order::Announce];
+        assert_eq!(orders(&mut session), expected, "it holds before anyone hears of the session");
+        assert!(session.is_home());
+        session.handle_frame(policy(PolicyMode::Any)).unwrap();
+        assert_eq!(orders(&mut session), [Order::Policy { mode: PolicyMode::Any }], "once");
+    }
+}
+
+#[test]
+fn a_standby_whose_policy_comes_first_is_home_after_both() {
+    let mut session = Session::with_policy_first(HANDOVER, Limits::default());
+    assert_eq!(session.handle_frame(Frame::Active), Err(Violation::Unexpected("ACTIVE")));
+    session.handle_frame(policy(PolicyMode::Group)).unwrap();
+    assert!(!session.is_home());
+    session.handle_frame(Frame::Active).unwrap();
+    assert!(session.is_home());
+    let expected = [Order::Policy { mode: PolicyMode::Group }, Order::Announce];
+    assert_eq!(orders(&mut session), expected);
+}
+
+#[test]
+fn what_must_not_come_before_the_policy() {
+    for intent in Intent::ALL {
+        let check = |frame: Frame| {
+            let mut session = Session::with_policy_first(intent, Limits::default());
+            let name = frame.name();
+            assert_eq!(session.handle_frame(frame), Err(Violation::Unexpected(name)), "{intent:?}");
+        };
+        check(Frame::Active);
+        check(Frame::Moved { stamp: STAMP, relay: RELAY });
+        check(Frame::Reclaim { ticket: Bytes::new() });
+        for frame in
+            [Frame::Knock { peer: PEER }, Frame::Stranger { peer: PEER }, Frame::Ruled(Ruled::Kept)]
+        {
+            check(frame);
+        }
+    }
+}
+
+#[test]
+fn a_stranger_is_told_before_its_alias_and_once() {
+    let limits = Limits { senders: 2, ..Limits::default() };
+    let mut session = Session::new(Intent::Fresh, limits);
+    orders(&mut session);
+    session.sender(PEER, true);
+    session.sender(PEER, true);
+    session.sender(PEER, false);
+    let stranger = |peer| Order::Send(Frame::Stranger { peer });
+    let sender = |alias, peer| Order::Send(Frame::Sender { alias, peer });
+    assert_eq!(orders(&mut session), [stranger(PEER), sender(16, PEER)]);
+    session.sender(OTHER, false);
+    session.sender(OTHER, true);
+    assert_eq!(orders(&mut session), [sender(17, OTHER), stranger(OTHER)], "it became one");
+    session.sender(PeerId::from_bytes([3; 32]), true);
+    assert_eq!(orders(&mut session), [], "one without a name is told nothing of");
+}
+
+#[test]
+fn a_knock_is_told_and_routes_are_found_by_their_peer() {
+    let mut session = home();
+    session.knock(OTHER);
+    assert_eq!(orders(&mut session), [Order::Send(Frame::Knock { peer: OTHER })]);
+    assert_eq!(session.alias_to(&OTHER), None);
+    session.handle_frame(Frame::Open { alias: 20, peer: OTHER }).unwrap();
+    session.handle_frame(Frame::Open { alias: 17, peer: PEER }).unwrap();
+    assert_eq!([OTHER, PEER].map(|peer| session.alias_to(&peer)), [Some(20), Some(17)]);
 }

@@ -1,7 +1,8 @@
 //! `datagrams.json`: every form of a datagram, and what is dropped.
 
 use baton_protocol::datagram::{
-    Datagram, DatagramError, FIRST_ALIAS, LAST_ALIAS, MAX_PAYLOAD, aliased, echo, echo_reply, long,
+    Datagram, DatagramError, FIRST_ALIAS, LAST_ALIAS, MAX_PAYLOAD, PADDED, aliased, echo,
+    echo_reply, long, path_confirm, path_confirmed,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -21,6 +22,12 @@ fn fields(datagram: &Datagram) -> (&'static str, Value) {
         }
         Datagram::Echo { nonce } => ("echo", json!({"nonce": hex(nonce)})),
         Datagram::EchoReply { nonce } => ("echo_reply", json!({"nonce": hex(nonce)})),
+        Datagram::PathConfirm { attempt, nonce } => {
+            ("path_confirm", json!({"attempt": hex(attempt.to_be_bytes()), "nonce": hex(nonce)}))
+        }
+        Datagram::PathConfirmed { attempt } => {
+            ("path_confirmed", json!({"attempt": hex(attempt.to_be_bytes())}))
+        }
     }
 }
 
@@ -37,7 +44,10 @@ fn examples() -> Vec<(&'static str, Bytes)> {
         ("ECHO", echo(NONCE)),
         ("ECHO, padded: what follows the nonce is ignored", padded.into()),
         ("ECHO_REPLY of the smallest size", echo_reply(NONCE, 0)),
-        ("ECHO_REPLY of 1200 bytes", echo_reply(NONCE, 1200)),
+        ("ECHO_REPLY of 1150 bytes", echo_reply(NONCE, PADDED)),
+        ("PATH_CONFIRM before the relay has asked", path_confirm(7, [0; 8], 0)),
+        ("PATH_CONFIRM of 1150 bytes", path_confirm(7, NONCE, PADDED)),
+        ("PATH_CONFIRMED", path_confirmed(7)),
         ("a long form of the alias: readers take any varint", Bytes::from_static(b"\x40\x10hello")),
     ]
 }
@@ -51,14 +61,16 @@ fn the_datagrams_are_these() {
             json!({"what": what, "bytes": hex(bytes), "form": form, "fields": fields})
         })
         .collect();
-    let mistakes: [(&str, &[u8]); 9] = [
+    let mistakes: [(&str, &[u8]); 11] = [
         ("nothing", &[]),
         ("half an alias", &[0x40]),
         ("long form without its sender", &[0]),
         ("long form with 15 bytes of it", &[0; 16]),
         ("ECHO with 7 bytes of nonce", &[1; 8]),
         ("ECHO_REPLY with 7 bytes of nonce", &[2; 8]),
-        ("the smallest reserved alias", &[3, 0, 0]),
+        ("PATH_CONFIRM with 15 bytes of attempt and nonce", &[3; 16]),
+        ("PATH_CONFIRMED with 7 bytes of attempt", &[4; 8]),
+        ("the smallest reserved alias", &[5, 0, 0]),
         ("the largest reserved alias", &[15]),
         ("an alias of 2^30", &[0xc0, 0, 0, 0, 0x40, 0, 0, 0, 1]),
     ];
@@ -83,5 +95,5 @@ fn the_datagrams_are_these() {
 fn every_form_has_an_example() {
     let forms: std::collections::BTreeSet<_> =
         examples().iter().map(|(_, bytes)| fields(&Datagram::decode(bytes).unwrap()).0).collect();
-    assert_eq!(forms.len(), 4, "{forms:?}");
+    assert_eq!(forms.len(), 6, "{forms:?}");
 }

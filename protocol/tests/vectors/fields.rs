@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use baton_protocol::frame::{Frame, Retry};
+use baton_protocol::class::FailureClass;
+use baton_protocol::frame::{Frame, Retry, Ruled};
 use serde_json::{Map, Value, json};
 
 use crate::hex;
@@ -56,9 +57,11 @@ pub(crate) fn of(frame: &Frame) -> Value {
             json!({"alias": alias})
         }
         Frame::Notice { alias, code } => json!({"alias": alias, "code": code.number()}),
-        Frame::Watch { peer } | Frame::Unwatch { peer } | Frame::RouteRefreshed { peer } => {
-            json!({"peer": hex(peer.as_bytes())})
-        }
+        Frame::Watch { peer }
+        | Frame::Unwatch { peer }
+        | Frame::RouteRefreshed { peer }
+        | Frame::Knock { peer }
+        | Frame::Stranger { peer } => json!({"peer": hex(peer.as_bytes())}),
         Frame::Presence { sequence, peer, state } => {
             json!({"sequence": sequence, "peer": hex(peer.as_bytes()), "state": state.number()})
         }
@@ -85,6 +88,19 @@ pub(crate) fn of(frame: &Frame) -> Value {
         Frame::Limited(limited) => {
             json!({"kind": limited.kind.number(), "allowed": limited.allowed})
         }
+        Frame::Probes { ids } => json!({"probe ids": ids.iter().map(hex).collect::<Vec<_>>()}),
+        Frame::PathReport(report) => json!({
+            "attempt": report.attempt,
+            "class": report.failed.map_or(0, FailureClass::number),
+            "took": milliseconds(report.took),
+        }),
+        Frame::Policy { mode } => json!({"mode": mode.number()}),
+        Frame::Rule(rule) => json!({
+            "verb": rule.verb.number(),
+            "peers": rule.peers.iter().map(|peer| hex(peer.as_bytes())).collect::<Vec<_>>(),
+        }),
+        Frame::Ruled(Ruled::Kept) => json!({"result": 0}),
+        Frame::Ruled(Ruled::TooMany { allowed }) => json!({"result": 1, "allowed": allowed}),
         Frame::Renew { token } => json!({"token": hex(&token.0)}),
         Frame::Renewed(renewed) => {
             json!({"expires": u64_hex(renewed.expires_unix), "ticket": hex(&renewed.ticket)})

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use baton_protocol::class::FailureClass;
 use baton_protocol::datagram::{FIRST_ALIAS, LAST_ALIAS};
 use baton_protocol::frame::{
-    CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Decoder, Frame, FrameError, GoAway, GoAwayReason,
-    Hello, Intent, LimitKind, Limited, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS,
-    MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, Refused, Renewed, Retry, TYPES,
-    Token, Welcome,
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Decoder, Frame, FrameError, GoAway, GoAwayReason, Hello, Intent, LimitKind,
+    Limited, MAX_BODY, MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_RULED, MAX_TICKET, MAX_TOKEN,
+    NoticeCode, PeerState, PolicyMode, RefusalCode, Refused, Renewed, Retry, Rule, RuleVerb, Ruled,
+    TYPES, Token, Welcome,
 };
-use baton_protocol::id::{Instance, RelayId, SessionId, Stamp};
+use baton_protocol::id::{Instance, PeerId, RelayId, SessionId, Stamp};
+use baton_protocol::path::probe::MARK;
+use baton_protocol::path::report::PathReport;
 use baton_protocol::varint;
 use baton_protocol::wire::WireError;
 use bytes::Bytes;
@@ -61,6 +65,12 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
             ticket: Bytes::from_static(b"ticket"),
         }))
     };
+    let mut probe_id = [0x11; 17];
+    probe_id[0] = MARK;
+    let report = |failed| {
+        let took = Duration::from_secs(3);
+        Frame::PathReport(PathReport { attempt: 7, failed, took })
+    };
     let mut examples = vec![
         (
             "with a token and a ticket, though one of them is not looked at",
@@ -91,9 +101,18 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
         ("", Frame::Reclaimed { stamp: Stamp::from_u64(9), ticket: ticket.clone() }),
         ("streams", Frame::Capabilities { known: CAPABILITY_STREAMS }),
         ("reclaim", Frame::Capabilities { known: CAPABILITY_RECLAIM }),
+        ("policies", Frame::Capabilities { known: CAPABILITY_POLICIES }),
+        ("policy_first", Frame::Capabilities { known: CAPABILITY_POLICY_FIRST }),
+        ("", Frame::Knock { peer: peer() }),
+        ("", Frame::Stranger { peer: peer() }),
+        ("kept", Frame::Ruled(Ruled::Kept)),
+        ("too many", Frame::Ruled(Ruled::TooMany { allowed: 1024 })),
         ("", Frame::Renew { token: Token(Bytes::from_static(b"tok")) }),
         ("", Frame::Renewed(Renewed { expires_unix: 4_000_000_030, ticket })),
         ("", Frame::RouteRefreshed { peer: peer() }),
+        ("paths", Frame::Capabilities { known: CAPABILITY_PATHS }),
+        ("", Frame::Probes { ids: vec![probe_id] }),
+        ("a success", report(None)),
     ];
     let refused = |code, retry, message: &str| {
         Frame::Refused(Refused { code, retry, message: message.into() })
@@ -111,8 +130,14 @@ pub(crate) fn examples() -> Vec<(&'static str, Frame)> {
         examples.push((code.name(), refused(*code, Retry::Never, "é")));
     }
     examples.extend(GoAwayReason::ALL.map(|reason| (reason.name(), goaway(reason))));
+    examples.extend(PolicyMode::ALL.map(|mode| (mode.name(), Frame::Policy { mode })));
+    let rule = |verb, peers| Frame::Rule(Rule { verb, peers });
+    examples.extend(RuleVerb::ALL.map(|verb| (verb.name(), rule(verb, vec![peer()]))));
+    examples.push(("nobody", rule(RuleVerb::Allow, vec![])));
+    examples.push(("two", rule(RuleVerb::Unblock, vec![peer(), PeerId::from_bytes([0xcc; 32])])));
     let limited = |kind| Frame::Limited(Limited { kind, allowed: 1000 });
     examples.extend(LimitKind::ALL.iter().map(|kind| (kind.name(), limited(*kind))));
+    examples.extend(FailureClass::ALL.map(|class| (class.name(), report(Some(class)))));
     examples.extend(NoticeCode::ALL.map(|code| ("", Frame::Notice { alias: 16, code })));
     examples
 }
@@ -180,6 +205,23 @@ fn mistakes() -> Vec<(&'static str, bool, Vec<u8>)> {
         ("NOTICE with code 4", true, frame(0x09, &[16, 4])),
         ("LIMITED with kind 0", true, frame(0x41, &[0, 1])),
         ("LIMITED with kind 9", true, frame(0x41, &[9, 1])),
+        ("PROBES with 17 ids", true, {
+            let ids = [0x11; 17 * (MAX_ROUTE_IDS + 1)];
+            frame(0x43, &[&[17], &ids[..]].concat())
+        }),
+        ("PATH_REPORT of attempt 0", true, frame(0x53, &[0, 0, 0])),
+        ("PATH_REPORT with class 16", true, frame(0x53, &[1, 16, 0])),
+        ("POLICY with mode 3", true, frame(0x54, &[3])),
+        ("RULE with verb 4", true, frame(0x55, &[4, 0])),
+        ("RULE of 257 peers", true, {
+            let mut body = vec![2];
+            varint::write(MAX_RULED as u64 + 1, &mut body);
+            body.resize(body.len() + 32 * (MAX_RULED + 1), 0xcc);
+            frame(0x55, &body)
+        }),
+        ("RULE of two peers, of whom one comes", true, frame(0x55, &[&[2, 2], &peer[..]].concat())),
+        ("RULED with result 2", true, frame(0x45, &[2])),
+        ("RULED with a number of names where nothing was too much", true, frame(0x45, &[0, 1])),
         ("PRESENCE with state 2", true, frame(0x0c, &[&[1], &peer[..], &[2]].concat())),
         ("GOAWAY with reason 4", true, goaway(4, &[1, 1, 0, 0])),
         ("GOAWAY without time", true, goaway(0, &[0, 0, 0, 0])),

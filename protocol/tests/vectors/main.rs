@@ -13,6 +13,7 @@ mod hello;
 mod independent;
 mod numbers;
 mod peers;
+mod probes;
 mod tokens;
 mod varints;
 
@@ -63,6 +64,7 @@ fn no_file_is_left_over() {
         "hello.json",
         "numbers.json",
         "peers.json",
+        "probes.json",
         "tokens.json",
         "varints.json",
     ];

@@ -5,10 +5,13 @@ use std::time::Duration;
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
 use baton_protocol::frame::{
-    FIRST_SKIPPABLE, GoAwayReason, Intent, LimitKind, MAX_BODY, MAX_BODY_UNAUTHENTICATED,
-    MAX_ROUTE_IDS, MAX_TICKET, MAX_TOKEN, NoticeCode, PeerState, RefusalCode, TYPES,
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, FIRST_SKIPPABLE, GoAwayReason, Intent, LimitKind, MAX_BODY,
+    MAX_BODY_UNAUTHENTICATED, MAX_ROUTE_IDS, MAX_RULED, MAX_TICKET, MAX_TOKEN, NoticeCode,
+    PeerState, PolicyMode, RefusalCode, RuleVerb, TYPES,
 };
 use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
+use baton_protocol::policy::MAX_NAMES;
 use baton_protocol::session::Limits;
 use baton_protocol::ticket::MAX_GROUP;
 use baton_protocol::{ALPN, ALPN_END_TO_END, HELLO_TIMEOUT, datagram};
@@ -39,10 +42,19 @@ fn the_numbers_are_these() {
             "refusal_codes": named(RefusalCode::ALL.iter().map(|code| (code.name(), code.number().into()))),
             "notice_codes": named(NoticeCode::ALL.map(|code| (notice(code), code.number().into()))),
             "limit_kinds": named(LimitKind::ALL.iter().map(|kind| (kind.name(), kind.number().into()))),
+            "policy_modes": named(PolicyMode::ALL.map(|mode| (mode.name(), mode.number().into()))),
+            "rule_verbs": named(RuleVerb::ALL.map(|verb| (verb.name(), verb.number().into()))),
+            "capabilities": named([
+                ("streams", CAPABILITY_STREAMS),
+                ("reclaim", CAPABILITY_RECLAIM),
+                ("paths", CAPABILITY_PATHS),
+                ("policies", CAPABILITY_POLICIES),
+                ("policy_first", CAPABILITY_POLICY_FIRST),
+            ]),
             "goaway_reasons": named(GoAwayReason::ALL.map(|reason| (reason.name(), reason.number().into()))),
             "intents": named(Intent::ALL.map(|intent| (intent.name(), intent.number().into()))),
             "states": named([("offline", PeerState::Offline), ("online", PeerState::Online)].map(|(name, state)| (name, state.number().into()))),
-            "failure_classes": FailureClass::ALL.map(FailureClass::name),
+            "failure_classes": named(FailureClass::ALL.map(|class| (class.name(), class.number().into()))),
             "limits": {
                 "body_before_welcome": MAX_BODY_UNAUTHENTICATED,
                 "body": MAX_BODY,
@@ -57,6 +69,8 @@ fn the_numbers_are_these() {
                 "routes": limits.routes,
                 "watches": limits.watches,
                 "senders": limits.senders,
+                "names": MAX_NAMES,
+                "ruled": MAX_RULED,
                 "hello_timeout_ms": milliseconds(HELLO_TIMEOUT),
                 "keep_alive_ms": milliseconds(KEEP_ALIVE),
                 "idle_ms": milliseconds(IDLE_TIMEOUT),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use baton_protocol::frame::{Hello, Intent, RefusalCode, Refused, Retry};
-use baton_protocol::id::{PeerId, Stamp};
+use baton_protocol::id::{Instance, PeerId, Stamp};
 use baton_protocol::ticket::{Ticket, TicketKey};
 use baton_protocol::token::{Claims, TokenFault};
 use bytes::Bytes;
@@ -44,13 +44,26 @@ pub struct Admission {
     pub open: bool,
     /// The last stamp that the peer showed.
     pub known: Option<Stamp>,
+    /// The number of the rules by which it was let in.
+    pub epoch: u32,
+    /// What its ticket said of the way to it; zero for nothing.
+    pub window: u32,
+}
+
+/// What tickets are made and judged with.
+#[derive(Clone, Debug)]
+pub struct Tickets {
+    /// The first makes them; any of them is known.
+    pub keys: Vec<TicketKey>,
+    /// Those of earlier numbers are good no more.
+    pub epoch: u32,
 }
 
 /// What may change while a relay runs.
 #[derive(Debug)]
 struct Rules {
     mode: Mode,
-    ticket_keys: Vec<TicketKey>,
+    tickets: Tickets,
 }
 
 /// Decides whom to let in.
@@ -63,17 +76,24 @@ pub struct Gate {
     generation: AtomicU64,
 }
 
+/// The process of a peer that a ticket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Whose {
+    pub(crate) peer: PeerId,
+    pub(crate) instance: Instance,
+}
+
 impl Gate {
     /// A gate for the pool with this audience.
     #[must_use]
-    pub fn new(mode: Mode, audience: String, ticket_keys: Vec<TicketKey>) -> Self {
-        let rules = ArcSwap::from_pointee(Rules { mode, ticket_keys });
+    pub fn new(mode: Mode, audience: String, tickets: Tickets) -> Self {
+        let rules = ArcSwap::from_pointee(Rules { mode, tickets });
         Self { audience, rules, generation: AtomicU64::new(0) }
     }
 
     /// From now on it decides by these.
-    pub fn replace(&self, mode: Mode, ticket_keys: Vec<TicketKey>) {
-        self.rules.store(Rules { mode, ticket_keys }.into());
+    pub fn replace(&self, mode: Mode, tickets: Tickets) {
+        self.rules.store(Rules { mode, tickets }.into());
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -96,7 +116,7 @@ impl Gate {
     pub fn admit(&self, hello: &Hello, now_unix: u64) -> Result<Admission, Refused> {
         let rules = self.rules.load();
         match hello.intent {
-            Intent::Fresh => self.admit_fresh(&rules.mode, hello, now_unix),
+            Intent::Fresh => self.admit_fresh(&rules, hello, now_unix),
             Intent::Handover | Intent::Resume => admit_ticket(&rules, hello, now_unix),
         }
     }
@@ -121,34 +141,58 @@ impl Gate {
             return Err(never(RefusalCode::TokenInvalid, message));
         }
         let expires_unix = claims.ends_unix().max(admission.expires_unix);
-        Ok(Admission { expires_unix, ..admission.clone() })
+        Ok(Admission {
+            expires_unix,
+            epoch: rules.tickets.epoch.max(admission.epoch),
+            ..admission.clone()
+        })
     }
 
-    /// The ticket for a session that was let in like this, under this stamp.
-    pub(crate) fn ticket(&self, hello: &Hello, admission: &Admission, stamp: Stamp) -> Bytes {
+    /// The ticket for a session that was let in like this, under this stamp, with such a [window](Ticket::window).
+    pub(crate) fn ticket(
+        &self,
+        whose: Whose,
+        admission: &Admission,
+        stamp: Stamp,
+        window: u32,
+    ) -> Bytes {
         let ticket = Ticket {
-            peer: hello.peer,
-            instance: hello.instance,
+            peer: whose.peer,
+            instance: whose.instance,
             stamp,
             group: admission.group.clone(),
             expires_unix: admission.expires_unix,
             open: admission.open,
+            epoch: admission.epoch,
+            window,
         };
         // A gate is made with at least one key: PoolKeys always has a current secret.
-        self.rules.load().ticket_keys.first().map(|key| ticket.seal(key)).unwrap_or_default()
+        self.rules.load().tickets.keys.first().map(|key| ticket.seal(key)).unwrap_or_default()
     }
 
     /// The stamp of a ticket of this peer and process; `None` if it is not theirs, or no good any more.
-    pub(crate) fn stamp_of(&self, ticket: &Bytes, hello: &Hello, now_unix: u64) -> Option<Stamp> {
-        let ticket = Ticket::open(ticket, &self.rules.load().ticket_keys, now_unix).ok()?;
-        let is_theirs = ticket.peer == hello.peer && ticket.instance == hello.instance;
+    pub(crate) fn stamp_of(&self, ticket: &Bytes, whose: Whose, now_unix: u64) -> Option<Stamp> {
+        let ticket = Ticket::open(ticket, &self.rules.load().tickets.keys, now_unix).ok()?;
+        let is_theirs = ticket.peer == whose.peer && ticket.instance == whose.instance;
         is_theirs.then_some(ticket.stamp)
     }
 
-    fn admit_fresh(&self, mode: &Mode, hello: &Hello, now_unix: u64) -> Result<Admission, Refused> {
-        let without_token =
-            |group| Admission { group, expires_unix: NEVER, open: true, known: None };
-        match mode {
+    fn admit_fresh(
+        &self,
+        rules: &Rules,
+        hello: &Hello,
+        now_unix: u64,
+    ) -> Result<Admission, Refused> {
+        let epoch = rules.tickets.epoch;
+        let without_token = |group| Admission {
+            group,
+            expires_unix: NEVER,
+            open: true,
+            known: None,
+            epoch,
+            window: 0,
+        };
+        match &rules.mode {
             Mode::Open => Ok(without_token(String::new())),
             Mode::Allowlist(list) => {
                 let group = list.group_of(&hello.peer).ok_or_else(not_allowed)?;
@@ -157,7 +201,8 @@ impl Gate {
             Mode::Token(keys) => {
                 let claims = self.judge_token(keys, &hello.peer, &hello.token, now_unix)?;
                 let expires_unix = claims.ends_unix();
-                Ok(Admission { group: claims.group, expires_unix, open: false, known: None })
+                let (group, open, known) = (claims.group, false, None);
+                Ok(Admission { group, expires_unix, open, known, epoch, window: 0 })
             }
         }
     }
@@ -186,13 +231,16 @@ fn admit_ticket(rules: &Rules, hello: &Hello, now_unix: u64) -> Result<Admission
         retry: Retry::Fresh,
         message: message.to_owned(),
     };
-    let ticket = Ticket::open(&hello.ticket, &rules.ticket_keys, now_unix)
+    let ticket = Ticket::open(&hello.ticket, &rules.tickets.keys, now_unix)
         .map_err(|error| invalid(&error.to_string()))?;
     if ticket.peer != hello.peer {
         return Err(invalid("the ticket is another peer's"));
     }
     if ticket.instance != hello.instance {
         return Err(invalid("the ticket is another process's"));
+    }
+    if ticket.epoch < rules.tickets.epoch {
+        return Err(invalid("the ticket is of a time before the pool's rules were renewed"));
     }
     let group = match &rules.mode {
         Mode::Token(_) if ticket.open => {
@@ -207,6 +255,8 @@ fn admit_ticket(rules: &Rules, hello: &Hello, now_unix: u64) -> Result<Admission
         expires_unix: ticket.expires_unix,
         open: ticket.open,
         known: Some(ticket.stamp),
+        epoch: ticket.epoch,
+        window: ticket.window,
     })
 }
 

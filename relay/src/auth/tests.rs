@@ -16,11 +16,11 @@ fn gate() -> Gate {
 }
 
 fn gate_of(mode: Mode) -> Gate {
-    Gate::new(mode, "ns/edge".into(), ticket_keys())
+    Gate::new(mode, "ns/edge".into(), tickets(0))
 }
 
-fn ticket_keys() -> Vec<TicketKey> {
-    vec![TicketKey::from_bytes([7; 32])]
+fn tickets(epoch: u32) -> Tickets {
+    Tickets { keys: vec![TicketKey::from_bytes([7; 32])], epoch }
 }
 
 fn listed(group: &str) -> Mode {
@@ -45,7 +45,11 @@ fn token(claims: &Value) -> Bytes {
 }
 
 fn admission(group: &str, expires_unix: u64) -> Admission {
-    Admission { group: group.into(), expires_unix, open: false, known: None }
+    Admission { group: group.into(), expires_unix, open: false, known: None, epoch: 0, window: 0 }
+}
+
+fn whose(hello: &Hello) -> Whose {
+    Whose { peer: hello.peer, instance: hello.instance }
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn a_token_without_a_signature_is_refused() {
 fn a_ticket_lets_the_same_process_of_the_same_peer_in() {
     let fresh = hello(Bytes::new());
     let admission = admission("team", NOW + 60);
-    let ticket = gate().ticket(&fresh, &admission, Stamp::from_u64(5));
+    let ticket = gate().ticket(whose(&fresh), &admission, Stamp::from_u64(5), 0);
     let moving = Hello { intent: Intent::Handover, ticket, ..fresh };
     let known = Some(Stamp::from_u64(5));
     assert_eq!(gate().admit(&moving, NOW), Ok(Admission { known, ..admission }));
@@ -131,12 +135,37 @@ fn a_ticket_lets_the_same_process_of_the_same_peer_in() {
 }
 
 #[test]
+fn a_ticket_says_what_its_way_takes_and_of_which_rules_it_is() {
+    let (gate, fresh) = (gate(), hello(Bytes::new()));
+    let ticket = |epoch| {
+        let admission = Admission { epoch, ..admission("team", NOW + 60) };
+        gate.ticket(whose(&fresh), &admission, Stamp::from_u64(5), 70_000)
+    };
+    let [old, new] = [3, 4].map(|epoch| Hello {
+        intent: Intent::Resume,
+        ticket: ticket(epoch),
+        ..fresh.clone()
+    });
+    let admitted = gate.admit(&new, NOW).unwrap();
+    assert_eq!(
+        (admitted.window, admitted.epoch),
+        (70_000, 4),
+        "a relay may hear of new rules late"
+    );
+    let mode = || Mode::Token(TokenKeys::from_secrets(&[&[9; 32]]));
+    gate.replace(mode(), tickets(4));
+    assert!(gate.admit(&new, NOW).is_ok());
+    let refused = gate.admit(&old, NOW).unwrap_err();
+    assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
+}
+
+#[test]
 fn who_came_without_a_token_stays_until_tokens_are_demanded() {
     let fresh = hello(Bytes::new());
     let open = gate_of(Mode::Open);
     let admitted = open.admit(&fresh, NOW).unwrap();
     assert_eq!((admitted.expires_unix, admitted.open), (NEVER, true));
-    let ticket = open.ticket(&fresh, &admitted, Stamp::from_u64(5));
+    let ticket = open.ticket(whose(&fresh), &admitted, Stamp::from_u64(5), 0);
     let resume = Hello { intent: Intent::Resume, ticket, ..fresh };
     assert!(open.admit(&resume, NOW + 365 * 24 * 3600).is_ok());
     let refused = gate().admit(&resume, NOW).unwrap_err();
@@ -149,13 +178,13 @@ fn an_allowlist_is_asked_again_at_every_attachment() {
     let fresh = hello(Bytes::new());
     let admitted = gate.admit(&fresh, NOW).unwrap();
     assert_eq!((admitted.group.as_str(), admitted.expires_unix), ("team", NEVER));
-    let ticket = gate.ticket(&fresh, &admitted, Stamp::from_u64(5));
+    let ticket = gate.ticket(whose(&fresh), &admitted, Stamp::from_u64(5), 0);
     let resume = Hello { intent: Intent::Resume, ticket, ..fresh.clone() };
     assert_eq!(gate.admit(&resume, NOW).unwrap().group, "team");
 
-    gate.replace(listed("other"), ticket_keys());
+    gate.replace(listed("other"), tickets(0));
     assert_eq!(gate.admit(&resume, NOW).unwrap().group, "other", "not what the ticket says");
-    gate.replace(Mode::Allowlist(Allowlist::default()), ticket_keys());
+    gate.replace(Mode::Allowlist(Allowlist::default()), tickets(0));
     for hello in [&fresh, &resume] {
         let refused = gate.admit(hello, NOW).unwrap_err();
         assert_eq!((refused.code, refused.retry), (RefusalCode::NotAllowed, Retry::Never));
@@ -169,14 +198,14 @@ fn new_rules_send_away_who_is_listed_no_more_and_nobody_whose_token_was_good() {
     let gate = gate();
     let good = admission("team", NOW + 60);
     let before = gate.generation();
-    gate.replace(Mode::Token(TokenKeys::from_secrets(&[&[9; 32]])), ticket_keys());
+    gate.replace(Mode::Token(TokenKeys::from_secrets(&[&[9; 32]])), tickets(0));
     assert_ne!(gate.generation(), before);
     assert!(gate.still_admits(&PEER, &good), "its key is gone, its time is not over");
     let refused = gate.admit(&hello(token(&json!({"aud": "ns/edge", "exp": NOW}))), NOW);
     assert_eq!(refused.unwrap_err().code, RefusalCode::TokenInvalid);
 
     for (mode, stays) in [(listed("team"), true), (listed("other"), false)] {
-        gate.replace(mode, ticket_keys());
+        gate.replace(mode, tickets(0));
         assert_eq!(gate.still_admits(&PEER, &good), stays);
         assert!(!gate.still_admits(&PeerId::from_bytes([3; 32]), &good));
     }
@@ -222,7 +251,11 @@ fn the_tokens_of_the_vectors_are_judged_as_they_say() {
     let vectors: Value = serde_json::from_str(vectors).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let keys = TokenKeys::from_secrets(&[text(&vectors["secret"]).as_bytes()]);
-    let gate = Gate::new(Mode::Token(keys), text(&vectors["audience"]), vec![]);
+    let gate = Gate::new(
+        Mode::Token(keys),
+        text(&vectors["audience"]),
+        Tickets { keys: vec![], epoch: 0 },
+    );
     let judge = |vector: &Value| {
         let peer = text(&vectors["peer"]).parse().unwrap();
         gate.admit(&Hello { peer, ..hello(text(&vector["token"]).into()) }, 1_500_000_000)

@@ -110,6 +110,7 @@ impl Flags {
         let changed = Self {
             max_sessions: new.max_sessions,
             rates: new.rates,
+            policy_epoch: new.policy_epoch,
             pool_keys: new.pool_keys.clone(),
             auth_keys: new.auth_keys.clone(),
             allowlist: new.allowlist.clone(),
@@ -118,7 +119,7 @@ impl Flags {
         };
         if changed != *new {
             warn!(
-                "the configuration file changes more than --max-sessions, the rates and the places of keys, lists and certificates: the rest holds from the next start on"
+                "the configuration file changes more than --max-sessions, --policy-epoch, the rates and the places of keys, lists and certificates: the rest holds from the next start on"
             );
         }
         changed

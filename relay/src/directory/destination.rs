@@ -28,18 +28,20 @@ pub(crate) enum Target {
         sibling: Arc<Sibling>,
         /// Of its attachment there, as we know it.
         stamp: Stamp,
-        /// Who may reach it.
+        /// Who may reach it, unless it says something else.
         group: Arc<str>,
+        /// It may have said something else: its relay knows.
+        takes_strangers: bool,
     },
 }
 
 impl Target {
-    /// Whether a sender of this group may reach it.
-    pub(crate) fn admits(&self, sender: &str) -> bool {
+    /// Whether a sender of this group is of another than the peer is.
+    pub(crate) fn is_stranger(&self, sender: &str) -> bool {
         match self {
-            Self::Nowhere => false,
-            Self::Here(handle) => *handle.group == *sender,
-            Self::There { group, .. } => **group == *sender,
+            Self::Nowhere => true,
+            Self::Here(handle) => *handle.group != *sender,
+            Self::There { group, .. } => **group != *sender,
         }
     }
 }

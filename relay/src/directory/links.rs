@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use baton_protocol::id::RelayId;
 
+use super::reach::reach;
 use super::{Directory, Duplicate, Sibling};
 use crate::mesh::frame::MeshFrame;
 
@@ -25,12 +26,13 @@ impl Directory {
         // Until the sibling has named its peers anew, those that it named before are held.
         state.presence.link_lost(sibling.relay, Instant::now());
         state.repoint_all(self.me, sibling.relay);
-        let flood: Vec<_> = state
-            .presence
-            .at(self.me)
-            .map(|(peer, home)| MeshFrame::Announce { peer: *peer, home: home.clone() })
-            .collect();
-        sibling.count_sent(flood.len());
+        let mut flood = Vec::new();
+        for (peer, home) in state.presence.at(self.me) {
+            let further = state.homes.get(peer).filter(|handle| handle.reaches_further());
+            flood.extend(further.map(|handle| reach(handle)));
+            flood.push(MeshFrame::Announce { peer: *peer, home: home.clone() });
+        }
+        sibling.count_sent(flood.iter().filter(|frame| frame.is_acknowledged()).count());
         self.metrics.mesh_links.set(i64::try_from(state.siblings.len()).unwrap_or(i64::MAX));
         drop(state);
         self.changed.notify_waiters();
@@ -46,6 +48,7 @@ impl Directory {
         }
         state.siblings.remove(&sibling.relay);
         state.presence.link_lost(sibling.relay, now);
+        state.forget_unannounced(sibling.relay);
         state.repoint_all(self.me, sibling.relay);
         if goodbye {
             state.departed.insert(sibling.address);
@@ -74,6 +77,14 @@ impl Directory {
                 state.presence.withdraw(peer, stamp, from, why, now).into_iter().collect()
             }
             MeshFrame::Synced => state.presence.link_synced(from, now),
+            MeshFrame::Reach { peer, stamp } => {
+                state.heard_reach(self.me, peer, (stamp, from));
+                Vec::new()
+            }
+            MeshFrame::Refused { sender, receiver } => {
+                state.heard_refused(&sender, receiver);
+                Vec::new()
+            }
             _ => Vec::new(),
         };
         changes.iter().for_each(|change| state.apply(self.me, change));

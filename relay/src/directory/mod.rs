@@ -12,10 +12,12 @@
 //!   left.
 //! - A destination's target is what `presence` says, whenever the lock is free.
 //! - What siblings are told, they are told in the order in which it happened here.
+//! - Whom a peer lets in is known by its session alone; of peers elsewhere there is a hint (`reach.rs`).
 
 mod destination;
 mod interest;
 mod links;
+mod reach;
 #[cfg(test)]
 mod seeds;
 mod sessions;

@@ -56,6 +56,11 @@ impl Directory {
         self.lock().presence.next_stamp(peer, ticket, unix_ms())
     }
 
+    /// The session with this id.
+    pub(crate) fn session(&self, id: SessionId) -> Option<Arc<Handle>> {
+        self.lock().sessions.get(&id).cloned()
+    }
+
     /// Registers a session. What the drain has to say to it, if there is one, is said by a command.
     pub(crate) fn add(&self, handle: &Arc<Handle>) -> Result<(), Full> {
         let mut state = self.lock();
@@ -90,7 +95,8 @@ impl Directory {
             return None;
         }
         let winner = state.presence.home(&handle.peer).map(|home| home.instance);
-        if handle.is_standby() && winner.is_some_and(|winner| winner != handle.instance) {
+        // One that sets its policy first comes when it has, as if it had come then.
+        if handle.takes_over() && winner.is_some_and(|winner| winner != handle.instance) {
             return None;
         }
         let stamp = state.announce(self.me, handle, handle.intent);
@@ -111,6 +117,10 @@ impl Directory {
             let (instance, group) = (handle.instance, handle.group.to_string());
             let home = Home { stamp, relay, instance, group, intent: Intent::Handover };
             if let Some(change) = state.presence.rumour(handle.peer, home, Instant::now()) {
+                if handle.reaches_further() {
+                    // Its client takes its policy along; and if it does not, its new relay judges.
+                    state.heard_reach(self.me, handle.peer, (stamp, relay));
+                }
                 state.apply(self.me, &change);
             }
         }

@@ -70,6 +70,13 @@ impl Sibling {
         }
     }
 
+    /// Queues what need not arrive. It is dropped if so much waits that news might find no room.
+    pub(super) fn mention(&self, frame: MeshFrame) {
+        if self.news.capacity() > MAX_NEWS / 2 {
+            let _ = self.news.try_send(frame);
+        }
+    }
+
     pub(super) fn count_sent(&self, count: usize) {
         self.sent.fetch_add(count as u64, Ordering::AcqRel);
     }

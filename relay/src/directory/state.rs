@@ -10,6 +10,7 @@ use baton_protocol::id::{PeerId, RelayId, SessionId, Stamp};
 use baton_protocol::presence::{Change, Home, Presence};
 use baton_protocol::session::End;
 
+use super::reach::reach;
 use super::{Destination, Sibling, Target, unix_ms};
 use crate::drain::Drain;
 use crate::mesh::frame::MeshFrame;
@@ -28,6 +29,8 @@ pub(super) struct State {
     /// Who has a route to a peer.
     pub(super) routed: HashMap<PeerId, BTreeSet<SessionId>>,
     pub(super) siblings: BTreeMap<RelayId, Arc<Sibling>>,
+    /// The attachments to siblings that may let in senders of other groups: one of each peer at most.
+    pub(super) reach: HashMap<PeerId, (Stamp, RelayId)>,
     /// Where siblings that said goodbye listened.
     pub(super) departed: HashSet<SocketAddr>,
     /// The last sibling that was told of all others.
@@ -80,6 +83,10 @@ impl State {
         if let Some(change) = self.presence.announce(peer, home.clone()) {
             self.apply(me, &change);
         }
+        if handle.reaches_further() {
+            // Before it, so that nobody knows of the one without the other.
+            self.tell_siblings(&reach(handle));
+        }
         self.tell_siblings(&MeshFrame::Announce { peer, home });
         stamp
     }
@@ -91,6 +98,7 @@ impl State {
         if change.relay != Some(me) {
             self.homes.remove(&peer);
         }
+        self.forget_reach(&peer);
         self.repoint(me, peer);
         self.tell(change);
         if change.replaced.is_some() {
@@ -177,6 +185,7 @@ impl State {
                 sibling: sibling.clone(),
                 stamp: home.stamp,
                 group: home.group.as_str().into(),
+                takes_strangers: self.takes_strangers(peer, home),
             },
             None => Target::Nowhere,
         }

@@ -112,6 +112,18 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
         before - self.entries.len()
     }
 
+    /// Drops all that is in a lane. Gives how many were dropped.
+    pub(super) fn forget(&mut self, key: K) -> usize {
+        let before = self.entries.len();
+        while let Some(lane) = self.by_key.get(&key) {
+            self.take_first(*lane);
+        }
+        if self.is_empty() {
+            self.shrink();
+        }
+        before - self.entries.len()
+    }
+
     /// Puts in an item of so many bytes. Gives how many others were dropped for it; itself, if it is larger than the queue.
     pub(super) fn push(&mut self, key: K, bytes: usize, item: T) -> usize {
         let units = units(bytes);

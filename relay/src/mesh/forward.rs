@@ -5,7 +5,11 @@
 //! ```
 //!
 //! The stamp is that of the attachment which the sending relay believed in. A relay that knows a higher one passes the datagram
-//! on to it, so that what was under way when a peer moved still arrives; hops are bounded, so that nothing circles.
+//! on to it, so that what was under way when a peer moved still arrives; hops are bounded, so that nothing circles. The upper bit
+//! of hops says that sender and destination are of two groups: only a relay that has said so of the destination (REACH) gets
+//! such a datagram, so relays of a version that does not know this bit get none.
+//!
+//! Whether the destination lets the sender in is judged where it is attached.
 
 use baton_protocol::id::{PeerId, PeerPrefix, Stamp};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -18,6 +22,9 @@ const HEADER: usize = PeerPrefix::LENGTH + PeerId::LENGTH + 8 + 1;
 /// How often a datagram may be passed on.
 const MAX_HOPS: u8 = 3;
 
+/// Beside the hops: the sender is of another group.
+const STRANGER: u8 = 0x80;
+
 /// A forwarded datagram.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forward {
@@ -29,6 +36,8 @@ pub struct Forward {
     pub stamp: Stamp,
     /// How often it was passed on.
     pub hops: u8,
+    /// The sender is of another group than that attachment.
+    pub stranger: bool,
     /// The peers' own.
     pub payload: Bytes,
 }
@@ -40,12 +49,13 @@ impl Forward {
         let (destination, rest) = bytes.split_first_chunk::<{ PeerPrefix::LENGTH }>()?;
         let (sender, rest) = rest.split_first_chunk::<{ PeerId::LENGTH }>()?;
         let (stamp, rest) = rest.split_first_chunk::<8>()?;
-        let hops = *rest.first()?;
+        let flags = *rest.first()?;
         Some(Self {
             destination: PeerPrefix::from_bytes(*destination),
             sender: PeerId::from_bytes(*sender),
             stamp: Stamp::from_u64(u64::from_be_bytes(*stamp)),
-            hops,
+            hops: flags & !STRANGER,
+            stranger: flags & STRANGER != 0,
             payload: bytes.slice(HEADER..),
         })
     }
@@ -53,41 +63,42 @@ impl Forward {
     /// The datagram on the wire.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        encode(self.destination, self.sender, self.stamp, self.hops, &self.payload)
+        let Self { destination, sender, stamp, hops, stranger, payload } = self;
+        let (destination, sender, stamp) = (*destination, *sender, *stamp);
+        let header = Header { destination, sender, stamp, hops: *hops, stranger: *stranger };
+        header.encode(payload)
     }
 }
 
-fn encode(
-    destination: PeerPrefix,
-    sender: PeerId,
-    stamp: Stamp,
-    hops: u8,
-    payload: &[u8],
-) -> Bytes {
-    let mut out = BytesMut::with_capacity(HEADER + payload.len());
-    out.put_slice(destination.as_bytes());
-    out.put_slice(sender.as_bytes());
-    out.put_u64(stamp.as_u64());
-    out.put_u8(hops);
-    out.put_slice(payload);
-    out.freeze()
+/// All of it but the payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) destination: PeerPrefix,
+    pub(crate) sender: PeerId,
+    pub(crate) stamp: Stamp,
+    pub(crate) hops: u8,
+    pub(crate) stranger: bool,
+}
+
+impl Header {
+    fn encode(&self, payload: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(HEADER + payload.len());
+        out.put_slice(self.destination.as_bytes());
+        out.put_slice(self.sender.as_bytes());
+        out.put_u64(self.stamp.as_u64());
+        out.put_u8(self.hops | if self.stranger { STRANGER } else { 0 });
+        out.put_slice(payload);
+        out.freeze()
+    }
 }
 
 impl Sibling {
     /// Sends a peer's datagram to this sibling.
-    pub(crate) fn forward(
-        &self,
-        destination: PeerPrefix,
-        sender: PeerId,
-        stamp: Stamp,
-        hops: u8,
-        payload: &[u8],
-        metrics: &Metrics,
-    ) {
-        let datagram = encode(destination, sender, stamp, hops, payload);
-        let way = Direction::MeshOut;
+    pub(crate) fn forward(&self, header: &Header, payload: &[u8], metrics: &Metrics) {
+        let (datagram, way) = (header.encode(payload), Direction::MeshOut);
+        let (connection, sender) = (&self.connection, header.sender);
         // A link has no limit of its own.
-        let _ = self.egress.send(&self.connection, sender, datagram, payload.len(), way, metrics);
+        let _ = self.egress.send(connection, sender, datagram, payload.len(), way, metrics);
     }
 }
 
@@ -96,13 +107,31 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
     let Some(forward) = Forward::decode(datagram) else {
         return metrics.dropped(Dropped::Malformed, 1);
     };
-    let Forward { destination, sender, stamp: believed, hops, payload } = forward;
+    let Forward { destination, sender, stamp: believed, hops, stranger, payload } = forward;
     metrics.passed(Direction::MeshIn, payload.len());
-    // The group was judged where the sender is attached.
+    // The groups are compared where the sender is attached, which knows the sender's for sure, and the destination's under that
+    // stamp. Under another one it may be another.
+    let stranger = |stamp: Stamp, group: &str| {
+        let anew = (stamp != believed).then(|| directory.is_stranger(&sender, group)).flatten();
+        anew.unwrap_or(stranger)
+    };
     match directory.find(destination) {
-        Target::Here(receiver) => receiver.deliver(sender, &payload, metrics),
-        Target::There { sibling, stamp, .. } if stamp > believed && hops < MAX_HOPS => {
-            sibling.forward(destination, sender, stamp, hops + 1, &payload, metrics);
+        Target::Here(receiver) => {
+            let stranger = stranger(receiver.stamp(), &receiver.group);
+            let delivered = receiver.deliver(sender, stranger, &payload, metrics);
+            if delivered.is_err() && receiver.may_be_told(sender) {
+                directory.refused(sender, receiver.peer);
+            }
+        }
+        Target::There { sibling, stamp, group, takes_strangers }
+            if stamp > believed && hops < MAX_HOPS =>
+        {
+            let stranger = stranger(stamp, &group);
+            if stranger && !takes_strangers {
+                return metrics.dropped(Dropped::Offline, 1);
+            }
+            let header = Header { destination, sender, stamp, hops: hops + 1, stranger };
+            sibling.forward(&header, &payload, metrics);
         }
         Target::There { .. } => metrics.dropped(Dropped::TooManyHops, 1),
         Target::Nowhere => metrics.dropped(Dropped::Offline, 1),
@@ -123,9 +152,27 @@ mod tests {
     #[test]
     fn cut_headers_are_no_datagrams() {
         let bytes = Bytes::from(vec![7; HEADER]);
-        assert_eq!(Forward::decode(&bytes).unwrap().payload.len(), 0);
+        let forward = Forward::decode(&bytes).unwrap();
+        assert_eq!((forward.payload.len(), forward.hops, forward.stranger), (0, 7, false));
         for length in 0..HEADER {
             assert_eq!(Forward::decode(&bytes.slice(..length)), None);
         }
+    }
+
+    #[test]
+    fn a_stranger_costs_no_byte_and_nobody_else_is_told_of() {
+        let forward = Forward {
+            destination: PeerPrefix::from_bytes([1; 16]),
+            sender: PeerId::from_bytes([2; 32]),
+            stamp: Stamp::from_u64(3),
+            hops: 2,
+            stranger: false,
+            payload: Bytes::from_static(b"hello"),
+        };
+        let of_the_group = forward.encode();
+        assert_eq!(of_the_group[HEADER - 1], 2, "as relays of the version before write it");
+        let stranger = Forward { stranger: true, ..forward };
+        assert_eq!(stranger.encode().len(), of_the_group.len());
+        assert_eq!(Forward::decode(&stranger.encode()), Some(stranger));
     }
 }

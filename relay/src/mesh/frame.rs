@@ -58,6 +58,21 @@ pub enum MeshFrame {
         /// Counted from the link's start.
         count: u64,
     },
+    /// A peer's attachment to the speaker may let in senders of other groups. It comes before the attachment is announced, or
+    /// while it is current, and holds as long as that.
+    Reach {
+        /// Which peer.
+        peer: PeerId,
+        /// Of the attachment.
+        stamp: Stamp,
+    },
+    /// What a peer of the listener sent to a peer of the speaker was not let in.
+    Refused {
+        /// Who sent it.
+        sender: PeerId,
+        /// To whom.
+        receiver: PeerId,
+    },
 }
 
 impl MeshFrame {
@@ -111,6 +126,16 @@ impl MeshFrame {
                 varint::write(*count, out);
                 6
             }
+            Self::Reach { peer, stamp } => {
+                out.put_slice(peer.as_bytes());
+                out.put_u64(stamp.as_u64());
+                7
+            }
+            Self::Refused { sender, receiver } => {
+                out.put_slice(sender.as_bytes());
+                out.put_slice(receiver.as_bytes());
+                8
+            }
         }
     }
 
@@ -146,6 +171,14 @@ impl MeshFrame {
             },
             5 => Self::Synced,
             6 => Self::Heard { count: body.varint("count")? },
+            7 => Self::Reach {
+                peer: PeerId::from_bytes(body.array("peer")?),
+                stamp: Stamp::from_u64(body.u64("stamp")?),
+            },
+            8 => Self::Refused {
+                sender: PeerId::from_bytes(body.array("sender")?),
+                receiver: PeerId::from_bytes(body.array("receiver")?),
+            },
             // A newer relay may say more than this one understands.
             _ => return Ok(None),
         };
@@ -226,6 +259,8 @@ mod tests {
             MeshFrame::Withdraw { peer, stamp: Stamp::from_u64(7), why: Withdrawal::Moved },
             MeshFrame::Synced,
             MeshFrame::Heard { count: 300 },
+            MeshFrame::Reach { peer, stamp: Stamp::from_u64(7) },
+            MeshFrame::Refused { sender: peer, receiver: PeerId::from_bytes([9; 32]) },
         ]
     }
 

@@ -1,22 +1,25 @@
 //! A session as others see it: what they may tell it, and how they give it datagrams.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
 use baton_protocol::datagram;
-use baton_protocol::frame::{Intent, LimitKind, Limited, PeerState};
+use baton_protocol::frame::{Intent, LimitKind, Limited, PeerState, PolicyMode, Rule};
 use baton_protocol::id::{Instance, PeerId, SessionId, Stamp};
-use baton_protocol::session::{End, Limits};
+use baton_protocol::policy::TooManyNames;
+use baton_protocol::session::End;
 use quinn::Connection;
 use tokio::sync::watch;
 
+use super::senders::{Judged, Senders, TooOften};
+use crate::auth::Whose;
 use crate::drain::Slot;
 use crate::egress::Egress;
 use crate::mailbox::Mailbox;
-use crate::metrics::{Direction, Metrics};
+use crate::metrics::{Direction, Dropped, Metrics};
+use crate::paths::Given;
 
 /// How much news may wait for a session. Of one that falls further behind, presence is dropped, and it is told so.
 const MAX_NOTES: usize = 256;
@@ -26,8 +29,12 @@ const MAX_NOTES: usize = 256;
 pub(crate) enum Note {
     /// A watched peer changed.
     Presence(PeerId, PeerState),
-    /// A datagram of this peer came for the first time.
-    Sender(PeerId),
+    /// A datagram of this peer came for the first time. A stranger is of another group.
+    Sender { peer: PeerId, stranger: bool },
+    /// This peer sent something, and is not let in.
+    Knock(PeerId),
+    /// What it sent to this peer, who is at a sibling, was not let in.
+    Unreached(PeerId),
     /// A peer that it has a route to attached anew.
     Refreshed(PeerId),
     /// More came for it than may.
@@ -64,7 +71,13 @@ pub(crate) struct Handle {
     pub(crate) intent: Intent,
     pub(crate) connection: Connection,
     pub(crate) egress: Egress,
+    /// The probe ids that it may use.
+    pub(crate) given: Given,
     stamp: AtomicU64,
+    /// It is no home before its client has set its policy.
+    policy_first: AtomicBool,
+    /// Its policy may let strangers in, or did once.
+    reaches_further: AtomicBool,
     announced: AtomicBool,
     moved: AtomicBool,
     /// For its own task.
@@ -74,8 +87,12 @@ pub(crate) struct Handle {
     told: AtomicU32,
     command: watch::Sender<Command>,
     closed: OnceLock<End>,
-    senders: Mutex<HashMap<PeerId, Option<u64>>>,
+    senders: Mutex<Senders>,
 }
+
+/// A datagram whose sender is not let in. It was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotLetIn;
 
 /// The end of a handle's channel, for its session.
 #[derive(Debug)]
@@ -106,7 +123,10 @@ impl Handle {
             intent,
             connection,
             egress,
+            given: Given::default(),
             stamp: AtomicU64::new(stamp.as_u64()),
+            policy_first: AtomicBool::new(false),
+            reaches_further: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             notes: Mailbox::new(MAX_NOTES),
@@ -117,6 +137,11 @@ impl Handle {
             senders: Mutex::default(),
         };
         (handle, Inbox { command: command_inbox })
+    }
+
+    /// The process that it is of.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose { peer: self.peer, instance: self.instance }
     }
 
     /// Of its attachment.
@@ -147,9 +172,30 @@ impl Handle {
         self.moved.store(false, Ordering::Release);
     }
 
-    /// Whether it came to take over, and its client has not said yet that it does.
+    /// It is no home before its client has set its policy.
+    pub(super) fn set_policy_first(&self) {
+        self.policy_first.store(true, Ordering::Release);
+    }
+
+    /// Whether its client has yet to say something before it is a home: that it takes over, or its policy.
     pub(crate) fn is_standby(&self) -> bool {
-        self.intent == Intent::Handover && !self.was_announced()
+        let waits = self.intent == Intent::Handover || self.policy_first.load(Ordering::Acquire);
+        waits && !self.was_announced()
+    }
+
+    /// Whether it is a standby because it came to take over.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.intent == Intent::Handover && self.is_standby()
+    }
+
+    /// Whether its policy may let strangers in, or did once: then relays that know it pass their datagrams on.
+    pub(crate) fn reaches_further(&self) -> bool {
+        self.reaches_further.load(Ordering::Acquire)
+    }
+
+    /// That is so from now. Gives whether it was not before.
+    pub(crate) fn set_reaches_further(&self) -> bool {
+        !self.reaches_further.swap(true, Ordering::AcqRel)
     }
 
     /// Whether its client believes that it lives here, and may be right.
@@ -167,7 +213,11 @@ impl Handle {
         }
         match note {
             // It is announced with its next datagram.
-            Note::Sender(peer) => drop(self.senders().remove(&peer)),
+            Note::Sender { peer, .. } => self.senders().forget(&peer),
+            // It knocks with its next datagram.
+            Note::Knock(peer) => self.senders().not_heard(&peer),
+            // Its next datagram is refused, too.
+            Note::Unreached(_) => {}
             // It is told with the next one that is dropped.
             Note::Limited(limited) => {
                 self.set_told(limited.kind, false);
@@ -197,9 +247,32 @@ impl Handle {
         self.closed.get().copied()
     }
 
-    /// Queues a datagram of `sender` for its client.
-    pub(crate) fn deliver(&self, sender: PeerId, payload: &[u8], metrics: &Metrics) {
-        let known = self.alias_of(sender);
+    /// Queues a datagram of `sender` for its client, if it is let in; a stranger is of another group. What is not is counted.
+    pub(crate) fn deliver(
+        &self,
+        sender: PeerId,
+        stranger: bool,
+        payload: &[u8],
+        metrics: &Metrics,
+    ) -> Result<(), NotLetIn> {
+        // Asked for itself: nothing else is done under that lock.
+        let judged = self.senders().judge(sender, stranger);
+        let known = match judged {
+            Judged::Admitted(alias) => alias,
+            Judged::New => {
+                self.note(Note::Sender { peer: sender, stranger });
+                None
+            }
+            Judged::Refused(why) => {
+                metrics.dropped(why, 1);
+                return Err(NotLetIn);
+            }
+            Judged::Knocks => {
+                self.note(Note::Knock(sender));
+                metrics.dropped(Dropped::Policy, 1);
+                return Err(NotLetIn);
+            }
+        };
         let datagram = match known {
             Some(alias) => datagram::aliased(alias, payload),
             None => datagram::long(sender.prefix(), payload),
@@ -212,6 +285,7 @@ impl Handle {
                 self.note(Note::Limited(limited));
             }
         }
+        Ok(())
     }
 
     /// Says whether its client hears of this limit. Gives whether it did before.
@@ -227,26 +301,31 @@ impl Handle {
 
     /// The client knows this sender by this alias.
     pub(crate) fn sender_known(&self, peer: PeerId, alias: u64) {
-        if let Some(known) = self.senders().get_mut(&peer) {
-            *known = Some(alias);
-        }
+        self.senders().named(&peer, alias);
     }
 
-    /// The alias by which the client knows `sender`. The first datagram of a sender has it announced.
-    fn alias_of(&self, sender: PeerId) -> Option<u64> {
-        let mut senders = self.senders();
-        if let Some(known) = senders.get(&sender) {
-            return *known;
-        }
-        if senders.len() < Limits::default().senders {
-            senders.insert(sender, None);
-            drop(senders);
-            self.note(Note::Sender(sender));
-        }
-        None
+    /// Whether the relay of a sender that was not let in is to be told so now.
+    pub(crate) fn may_be_told(&self, sender: PeerId) -> bool {
+        self.senders().may_be_told(sender)
     }
 
-    fn senders(&self) -> MutexGuard<'_, HashMap<PeerId, Option<u64>>> {
+    /// Lets these in from now, of those whom no rule names. Gives those who were let in and are no more.
+    pub(super) fn set_mode(&self, mode: PolicyMode, now: Instant) -> Result<Vec<PeerId>, TooOften> {
+        self.senders().set_mode(mode, now)
+    }
+
+    /// Does what a rule says. Gives those who were let in and are no more.
+    pub(super) fn rule(&self, rule: &Rule) -> Result<Vec<PeerId>, TooManyNames> {
+        self.senders().rule(rule)
+    }
+
+    /// Whether its policy may let strangers in.
+    pub(super) fn admits_strangers(&self) -> bool {
+        self.senders().admits_strangers()
+    }
+
+    /// Nothing panics while it holds this lock.
+    fn senders(&self) -> MutexGuard<'_, Senders> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

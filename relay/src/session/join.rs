@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome};
+use baton_protocol::frame::{
+    CAPABILITY_POLICY_FIRST, Decoder, Frame, Hello, Intent, RefusalCode, Refused, Retry, Welcome,
+};
 use baton_protocol::hello::{EXPORTER_LABEL, EXPORTER_LENGTH};
-use baton_protocol::liveness::{IDLE_TIMEOUT, KEEP_ALIVE};
 use baton_protocol::session::Limits;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
@@ -16,6 +17,7 @@ use super::handle::{Handle, Inbox, Who};
 use super::registration::Registration;
 use super::{Shared, close};
 use crate::auth::Admission;
+use crate::congestion;
 use crate::directory::unix_ms;
 use crate::egress::Egress;
 use crate::greeting::{Greeting, GreetingError};
@@ -125,12 +127,13 @@ pub(super) async fn join(
         return Err(refuse(send, too_often(), hello.intent).await);
     }
     let decoder = greeting.authenticated();
+    congestion::begin_with(connection, admission.window);
     // They have done their work, and what a session keeps it keeps for hours.
     (hello.token, hello.ticket) = (Bytes::new(), Bytes::new());
     let (handle, inbox) = make_handle(shared, connection, &hello, &admission);
     let handle = Arc::new(handle);
     let limits = shared.rates.get().held;
-    let welcome = welcome(shared, &handle, &hello, &admission, limits);
+    let welcome = welcome(shared, &handle, &admission, limits);
     let welcome = Frame::Welcome(Box::new(welcome));
     if shared.directory.add(&handle).is_err() {
         shared.metrics.attach_limited(SESSIONS);
@@ -143,7 +146,7 @@ pub(super) async fn join(
     }
     // From here on it is registered, and nothing is waited for: WELCOME is written by the session's own tasks, because a client
     // that does not read it must not keep its session from being served, drained and closed.
-    let phase = if hello.intent == Intent::Handover { "standby" } else { "home" };
+    let phase = if handle.is_standby() { "standby" } else { "home" };
     let registration = Registration::new(shared, handle, phase);
     let handle = &registration.handle;
     info!(session = %handle.id, peer = ?hello.peer, intent = hello.intent.name(), stamp = %handle.stamp(), "attached");
@@ -198,16 +201,14 @@ fn make_handle(
         stamp: shared.directory.next_stamp(&hello.peer, admission.known),
     };
     let egress = Egress::new(shared.guard, shared.budget.clone());
-    Handle::new(who, connection.clone(), egress)
+    let (handle, inbox) = Handle::new(who, connection.clone(), egress);
+    if hello.capabilities & CAPABILITY_POLICY_FIRST != 0 {
+        handle.set_policy_first();
+    }
+    (handle, inbox)
 }
 
-fn welcome(
-    shared: &Shared,
-    handle: &Handle,
-    hello: &Hello,
-    admission: &Admission,
-    limits: Limits,
-) -> Welcome {
+fn welcome(shared: &Shared, handle: &Handle, admission: &Admission, limits: Limits) -> Welcome {
     Welcome {
         session: handle.id,
         relay: shared.directory.me(),
@@ -217,9 +218,9 @@ fn welcome(
         max_datagram: shared.max_payload as u64,
         max_routes: limits.routes as u64,
         max_watches: limits.watches as u64,
-        idle: IDLE_TIMEOUT,
-        keep_alive: KEEP_ALIVE,
-        ticket: shared.gate.ticket(hello, admission, handle.stamp()),
+        idle: shared.timers.idle,
+        keep_alive: shared.timers.keep_alive,
+        ticket: shared.gate.ticket(handle.whose(), admission, handle.stamp(), admission.window),
         route_ids: Vec::new(),
     }
 }

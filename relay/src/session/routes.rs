@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::handle::Handle;
 use super::ingress::Ingress;
 use crate::directory::{Destination, Target};
+use crate::mesh::forward::Header;
 use crate::metrics::{Direction, Dropped, Metrics};
 
 /// The routes of one session: its state machine opens and shuts them, its datagram reader looks them up.
@@ -47,18 +48,25 @@ impl Routes {
             return beyond(limited, ingress, metrics);
         }
         let target = destination.target();
-        if !target.admits(&from.group) {
-            metrics.dropped(Dropped::Offline, 1);
-            return Some(Seen::Offline { alias });
-        }
-        match &**target {
-            Target::Nowhere => {}
-            Target::Here(receiver) => receiver.deliver(from.peer, payload, metrics),
-            Target::There { sibling, stamp, .. } => {
-                sibling.forward(destination.peer.prefix(), from.peer, *stamp, 0, payload, metrics);
+        let stranger = target.is_stranger(&from.group);
+        let passed = match &**target {
+            Target::Here(receiver) => {
+                receiver.deliver(from.peer, stranger, payload, metrics).is_ok()
             }
-        }
-        None
+            Target::There { sibling, stamp, takes_strangers, .. }
+                if !stranger || *takes_strangers =>
+            {
+                let (destination, sender, stamp) = (destination.peer.prefix(), from.peer, *stamp);
+                let header = Header { destination, sender, stamp, hops: 0, stranger };
+                sibling.forward(&header, payload, metrics);
+                true
+            }
+            Target::Nowhere | Target::There { .. } => {
+                metrics.dropped(Dropped::Offline, 1);
+                false
+            }
+        };
+        (!passed).then_some(Seen::Offline { alias })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Destination>>> {
@@ -69,7 +77,7 @@ impl Routes {
 /// What a session's datagram reader passes to its state machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Seen {
-    /// A datagram for a peer that is not there.
+    /// A datagram for a peer that is not there, or does not let its sender in: the two look the same.
     Offline {
         /// Of the route.
         alias: u64,
@@ -77,6 +85,13 @@ pub(super) enum Seen {
     /// An answer to an echo.
     EchoReply {
         /// Of the echo.
+        nonce: [u8; 8],
+    },
+    /// The client has switched to another path, and asks whether it works.
+    PathConfirm {
+        /// Of the attempt.
+        attempt: u64,
+        /// Of the latest echo.
         nonce: [u8; 8],
     },
     /// The client's address is another one.
@@ -135,7 +150,9 @@ pub(super) fn take(
             None
         }
         Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
-        Ok(Datagram::Long { .. } | Datagram::Aliased { .. }) | Err(_) => {
+        Ok(Datagram::PathConfirm { attempt, nonce }) => Some(Seen::PathConfirm { attempt, nonce }),
+        Ok(Datagram::Long { .. } | Datagram::Aliased { .. } | Datagram::PathConfirmed { .. })
+        | Err(_) => {
             metrics.dropped(Dropped::Malformed, 1);
             None
         }

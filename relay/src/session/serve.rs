@@ -4,23 +4,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::frame::{CAPABILITY_RECLAIM, CAPABILITY_STREAMS, Frame, FrameError};
+use baton_protocol::frame::{
+    CAPABILITY_PATHS, CAPABILITY_POLICIES, CAPABILITY_POLICY_FIRST, CAPABILITY_RECLAIM,
+    CAPABILITY_STREAMS, Decoder, Frame, FrameError,
+};
 use baton_protocol::session::Violation;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::Shared;
-use super::handle::Handle;
+use super::handle::{Handle, Inbox};
 use super::intake::Intake;
 use super::join::Joined;
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::registration::Registration;
 use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
-const CAPABILITIES: u64 = CAPABILITY_STREAMS | CAPABILITY_RECLAIM;
+const CAPABILITIES: u64 = CAPABILITY_STREAMS
+    | CAPABILITY_RECLAIM
+    | CAPABILITY_PATHS
+    | CAPABILITY_POLICIES
+    | CAPABILITY_POLICY_FIRST;
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
@@ -37,12 +45,16 @@ pub(super) enum Fault {
     Frame(#[from] FrameError),
     #[error("it does not read what it is told")]
     Slow,
-    #[error("it came to take over, and never did")]
+    #[error("it was to become its peer's home, and never did")]
     Idle,
     #[error("it has moved")]
     Moved,
     #[error("it goes and comes back without end")]
     Restless,
+    #[error("nothing was heard of it, and it did not come back")]
+    Gone,
+    #[error("it changes whom it lets in without end")]
+    Fickle,
     #[error("its access token has expired")]
     TokenExpired,
     #[error("it is on the pool's allowlist no more")]
@@ -61,8 +73,9 @@ impl Fault {
             Self::Violation(_) | Self::Frame(_) | Self::ControlEnded | Self::Control(_) => {
                 CloseCode::ProtocolViolation
             }
-            Self::Slow | Self::Idle | Self::Restless => CloseCode::LimitExceeded,
+            Self::Slow | Self::Idle | Self::Restless | Self::Fickle => CloseCode::LimitExceeded,
             Self::Moved => CloseCode::Moved,
+            Self::Gone => CloseCode::Evicted,
             Self::TokenExpired | Self::NotAllowed => CloseCode::TokenExpired,
             Self::Connection(_) => CloseCode::Done,
         }
@@ -71,22 +84,10 @@ impl Fault {
 
 /// Serves a session until it ends, and removes it.
 pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: Instant) {
-    let Joined { mut registration, welcome, mut inbox, hello, admission, send, .. } = *joined;
-    let Joined { mut receive, mut decoder, limits, .. } = *joined;
-    let handle = registration.handle.clone();
-    let outbox = Arc::new(Outbox::new());
-    let intake = Arc::new(Intake::new(shared, &handle));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
-    tasks.spawn(intake.clone().read_datagrams());
-    tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
-
-    let known = hello.capabilities & CAPABILITIES;
-    let admitted = (hello, admission);
-    let mut serving =
-        Serving::new(shared, &handle, admitted, limits, intake.clone(), outbox.clone());
-    // A fresh session is home from WELCOME on: it is announced before anything else is waited for.
-    let mut step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
+    let handle = joined.registration.handle.clone();
+    let (mut parts, mut step) = begin(shared, &handle, joined);
+    let Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks } =
+        &mut parts;
     let (mut pace, mut passes) = (Pace::new(Instant::now()), 0_u8);
     let fault = loop {
         passes = passes.wrapping_add(1);
@@ -113,7 +114,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             }
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
-            read = read_control(&mut receive, &mut decoder, &mut pace), if room && pause.is_none() => {
+            read = read_control(receive, decoder, &mut pace), if room && pause.is_none() => {
                 serving.read(read)
             }
             () = outbox.room(), if !room => Ok(()),
@@ -128,15 +129,53 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
         };
         step = step.and_then(|()| serving.carry_out());
     };
-    serving.end(&fault, &mut registration, connected);
+    serving.end(&fault, registration, connected);
     tasks.shutdown().await;
     shared.metrics.dropped(Dropped::Ended, handle.egress.close());
+}
+
+/// What a session is made of while it is served.
+struct Parts<'a> {
+    registration: Registration,
+    inbox: Inbox,
+    receive: RecvStream,
+    decoder: Decoder,
+    serving: Serving<'a>,
+    intake: Arc<Intake>,
+    outbox: Arc<Outbox>,
+    tasks: JoinSet<()>,
+}
+
+/// Begins to serve a session. What is needed only here is gone when this returns; whatever [`serve`] holds, it holds for hours.
+fn begin<'a>(
+    shared: &'a Arc<Shared>,
+    handle: &'a Arc<Handle>,
+    joined: Box<Joined>,
+) -> (Parts<'a>, Result<(), Fault>) {
+    let Joined { registration, welcome, inbox, hello, admission, send, .. } = *joined;
+    let Joined { receive, decoder, limits, .. } = *joined;
+    let outbox = Arc::new(Outbox::new());
+    let intake = Arc::new(Intake::new(shared, handle));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
+    tasks.spawn(intake.clone().read_datagrams());
+    tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
+
+    let known = hello.capabilities & CAPABILITIES;
+    let admitted = (&hello, admission);
+    let mut serving =
+        Serving::new(shared, handle, admitted, limits, intake.clone(), outbox.clone());
+    // A fresh session is home from WELCOME on, unless it is to have a policy first: it is announced before anything else is
+    // waited for.
+    let step = serving.welcome(welcome, known).and_then(|()| serving.carry_out());
+    let parts = Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks };
+    (parts, step)
 }
 
 /// The next frame, or `None` if what was read is none yet. Cancel-safe: bytes that were read are in the decoder.
 async fn read_control(
     receive: &mut RecvStream,
-    decoder: &mut baton_protocol::frame::Decoder,
+    decoder: &mut Decoder,
     pace: &mut Pace,
 ) -> Result<Option<Frame>, Fault> {
     if let Some(frame) = decoder.next_frame()? {

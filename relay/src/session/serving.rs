@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::datagram;
 use baton_protocol::frame::{
-    CAPABILITY_STREAMS, Frame, Hello, Intent, Limited, NoticeCode, Renewed, Token,
+    CAPABILITY_PATHS, CAPABILITY_POLICY_FIRST, CAPABILITY_STREAMS, Frame, Hello, Intent, Limited,
+    NoticeCode, Renewed, Token,
 };
+use baton_protocol::id::Stamp;
 use baton_protocol::session::{End, GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
 use quinn::ConnectionError;
@@ -17,22 +18,16 @@ use tracing::info;
 use super::handle::{Command, Handle, Note};
 use super::intake::Intake;
 use super::outbox::Outbox;
-use super::path::{Attempt, PathWatch};
+use super::paths::Paths;
 use super::registration::Registration;
 use super::routes::Seen;
 use super::serve::Fault;
-use super::{Shared, class_of};
+use super::{Shared, class_of, policy};
 use crate::auth::{Admission, too_soon};
+use crate::congestion;
 use crate::detour;
 use crate::directory::unix_ms;
 use crate::drain::Slot;
-use crate::metrics::Dropped;
-
-/// How often a session asks again whether a new address of its client works.
-pub(super) const TICK: Duration = Duration::from_millis(100);
-
-/// How often it looks for a new address where no datagrams come that would show one. Ten thousand sessions do this.
-const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// A client is told at most this often that a peer is not there.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,9 +48,6 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 const RECLAIMS: u32 = 8;
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The kind of a migration that the client did not announce.
-const REBIND: &str = "rebind";
-
 /// See the [module](self).
 pub(super) struct Serving<'a> {
     shared: &'a Arc<Shared>,
@@ -63,12 +55,10 @@ pub(super) struct Serving<'a> {
     session: Session,
     intake: Arc<Intake>,
     outbox: Arc<Outbox>,
-    path: PathWatch,
+    paths: Paths<'a>,
     admission: Admission,
-    hello: Hello,
     welcomed: Instant,
     notice_at: Instant,
-    tick_at: Instant,
     /// The end of its access token.
     expires: Option<Instant>,
     /// When it may ask for a later one.
@@ -90,13 +80,17 @@ impl<'a> Serving<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         handle: &'a Arc<Handle>,
-        (hello, admission): (Hello, Admission),
+        (hello, admission): (&Hello, Admission),
         limits: Limits,
         intake: Arc<Intake>,
         outbox: Arc<Outbox>,
     ) -> Self {
         let now = Instant::now();
-        let session = Session::new(hello.intent, limits);
+        let session = if hello.capabilities & CAPABILITY_POLICY_FIRST == 0 {
+            Session::new(hello.intent, limits)
+        } else {
+            Session::with_policy_first(hello.intent, limits)
+        };
         let mut serving = Self {
             shared,
             handle,
@@ -104,16 +98,14 @@ impl<'a> Serving<'a> {
             session,
             intake,
             outbox,
-            path: PathWatch::new(handle.connection.remote_address(), rand::random()),
+            paths: Paths::new(shared, handle, now),
             expires: at_unix(admission.expires_unix, now),
             renewal_at: now,
             reclaims_at: now,
             rules: None,
             admission,
-            hello,
             welcomed: now,
             notice_at: now,
-            tick_at: now + IDLE_TICK,
             phase_ends: None,
             written: 0,
             stalled: None,
@@ -131,7 +123,7 @@ impl<'a> Serving<'a> {
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub(super) fn poll_timeout(&self) -> Instant {
         let ends = [self.expires, self.phase_ends, self.stalled];
-        ends.into_iter().flatten().fold(self.tick_at, Instant::min)
+        ends.into_iter().flatten().fold(self.paths.poll_timeout(), Instant::min)
     }
 
     /// Does what is due at `now`.
@@ -149,8 +141,7 @@ impl<'a> Serving<'a> {
         if self.stalls(now) {
             return Err(Fault::Slow);
         }
-        if self.tick_at <= now {
-            self.tick(now);
+        if self.paths.handle_timeout(now)? {
             self.limit_receiver(now);
             self.ask_the_gate()?;
         }
@@ -196,7 +187,7 @@ impl<'a> Serving<'a> {
         self.shared.metrics.renewal(judged.as_ref().err().map(|refused| refused.code));
         let judged = judged.map(|admission| {
             self.expires = at_unix(admission.expires_unix, now);
-            let ticket = self.shared.gate.ticket(&self.hello, &admission, self.handle.stamp());
+            let ticket = self.ticket(&admission, self.handle.stamp());
             let expires_unix = admission.expires_unix;
             self.admission = admission;
             Renewed { expires_unix, ticket }
@@ -212,15 +203,21 @@ impl<'a> Serving<'a> {
             return Err(Fault::Restless);
         }
         let gate = &self.shared.gate;
-        let failed = gate.stamp_of(ticket, &self.hello, unix_ms() / 1000);
+        let failed = gate.stamp_of(ticket, self.handle.whose(), unix_ms() / 1000);
         let Some(stamp) = self.shared.directory.reclaim(self.handle, failed) else {
             // It is noticed as the end of the connection.
             self.handle.close(CloseCode::Superseded, End::Superseded);
             return Ok(());
         };
         self.shared.metrics.reclaims.inc();
-        self.session.reclaimed(stamp, gate.ticket(&self.hello, &self.admission, stamp));
+        self.session.reclaimed(stamp, self.ticket(&self.admission, stamp));
         Ok(())
+    }
+
+    /// A ticket, with what is known of the way to the client by now.
+    fn ticket(&self, admission: &Admission, stamp: Stamp) -> Bytes {
+        let window = congestion::window(&self.handle.connection);
+        self.shared.gate.ticket(self.handle.whose(), admission, stamp, window)
     }
 
     fn enter_phase(&mut self, now: Instant) {
@@ -248,8 +245,7 @@ impl<'a> Serving<'a> {
                 // A zero deadline is never sent: a session without time is closed by the drain.
                 let deadline = deadline.saturating_sub(passed).max(Duration::from_millis(1));
                 let reconnect_after = reconnect_after.saturating_sub(passed);
-                let ticket =
-                    self.shared.gate.ticket(&self.hello, &self.admission, self.handle.stamp());
+                let ticket = self.ticket(&self.admission, self.handle.stamp());
                 self.session.go_away(GoAwayOrder {
                     reason,
                     deadline,
@@ -265,7 +261,12 @@ impl<'a> Serving<'a> {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Presence(peer, state) => self.session.presence(peer, state),
-            Note::Sender(peer) => self.session.sender(peer),
+            Note::Sender { peer, stranger } => self.session.sender(peer, stranger),
+            Note::Knock(peer) => self.session.knock(peer),
+            Note::Unreached(peer) => {
+                let alias = self.session.alias_to(&peer);
+                alias.into_iter().for_each(|alias| self.seen(Seen::Offline { alias }));
+            }
             Note::Refreshed(peer) => self.session.refreshed(peer),
             Note::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
         }
@@ -282,31 +283,10 @@ impl<'a> Serving<'a> {
                 self.session.notice(alias, NoticeCode::Offline);
             }
             Seen::Offline { .. } => {}
-            Seen::EchoReply { nonce } => {
-                let address = self.handle.connection.remote_address();
-                let ended = self.path.answered(nonce, address, now);
-                self.count_migration(ended);
-            }
-            Seen::Elsewhere => self.tick(now),
+            Seen::EchoReply { nonce } => self.paths.answered(nonce, now),
+            Seen::PathConfirm { attempt, nonce } => self.paths.confirm(attempt, nonce, now),
+            Seen::Elsewhere => self.paths.look(now),
             Seen::Limited(Limited { kind, allowed }) => self.session.limited(kind, allowed),
-        }
-    }
-
-    fn tick(&mut self, now: Instant) {
-        let connection = &self.handle.connection;
-        let asked = self.path.tick(connection.remote_address(), connection.rtt(), now);
-        self.tick_at = now + if self.path.is_asking() { TICK } else { IDLE_TICK };
-        if let Some(nonce) = asked.echo {
-            let dropped = self.handle.egress.push_own(datagram::echo(nonce));
-            self.shared.metrics.dropped(Dropped::QueueFull, dropped);
-        }
-        self.count_migration(asked.ended);
-    }
-
-    fn count_migration(&self, ended: Option<Attempt>) {
-        if let Some(Attempt { failed, took }) = ended {
-            self.shared.metrics.migration(REBIND, failed, took);
-            info!(session = %self.handle.id, failed = failed.map(FailureClass::name), ?took, "path migration");
         }
     }
 
@@ -317,7 +297,13 @@ impl<'a> Serving<'a> {
             self.handle.egress.take_streams();
             detour::allow(&self.handle.connection);
         }
-        if known == 0 { Ok(()) } else { self.say(Frame::Capabilities { known }) }
+        if known != 0 {
+            self.say(Frame::Capabilities { known })?;
+        }
+        if known & CAPABILITY_PATHS != 0 {
+            self.say(Frame::Probes { ids: self.paths.probe_ids() })?;
+        }
+        Ok(())
     }
 
     pub(super) fn say(&self, frame: Frame) -> Result<(), Fault> {
@@ -355,7 +341,19 @@ impl<'a> Serving<'a> {
                     self.shared.metrics.goaway_acked.inc();
                     directory.acknowledged(self.handle.id);
                 }
+                Order::Policy { mode } => {
+                    policy::set_mode(self.shared, self.handle, mode)?;
+                    self.session.ruled(Ok(()));
+                }
+                Order::Rule(rule) => {
+                    let done = policy::rule(self.shared, self.handle, &rule);
+                    self.session.ruled(done);
+                }
                 Order::Renew { token } => self.renew(&token, Instant::now()),
+                Order::PathReport(report) => {
+                    let ids = self.paths.report(report, Instant::now())?;
+                    self.session.probes(ids);
+                }
                 Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
                 Order::Reclaim { ticket } => self.reclaim(&ticket, Instant::now())?,
             }
@@ -382,9 +380,8 @@ impl<'a> Serving<'a> {
             Fault::Connection(error) => class_of(error),
             _ => FailureClass::ApplicationCloseLocal,
         };
-        let migration = self.path.ended(class, Instant::now());
-        self.count_migration(migration);
-        if self.handle.is_standby() && !was_given_up(fault, end) {
+        self.paths.end(class, Instant::now());
+        if self.handle.takes_over() && !was_given_up(fault, end) {
             self.shared.metrics.handover(Some(class), Duration::ZERO);
         }
         let outcome = self.session.outcome(end);

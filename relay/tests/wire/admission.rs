@@ -166,3 +166,20 @@ async fn new_keys_a_new_certificate_and_another_limit_hold_at_once_and_end_no_se
     works(&mut before, 16).await;
     relay.stop().await;
 }
+
+#[tokio::test]
+async fn when_the_rules_are_renewed_sessions_stay_and_their_tickets_are_good_no_more() {
+    let relay = pool::start("a", pool::tokens());
+    let (who, ends) = (Who::new(1), now_unix() + 60);
+    let (mut peer, old) = attach(&relay, &who, token_until(ends)).await;
+    relay.reload(Reload { policy_epoch: 1, ..pool::rules(pool::tokens()) }).await.unwrap();
+    let refused = refusal(&relay, &who, Intent::Resume, Bytes::new(), old).await;
+    assert_eq!((refused.code, refused.retry), (RefusalCode::TicketInvalid, Retry::Fresh));
+    works(&mut peer, 16).await;
+    // Whoever shows a token is let in by the rules of now.
+    let newer = renew(&mut peer, token_until(ends + 1)).await.unwrap().ticket;
+    let hello = who.hello(Intent::Resume, Bytes::new(), newer);
+    let (mut again, _) = Peer::attach_with(&relay, &who, hello).await;
+    works(&mut again, 16).await;
+    relay.stop().await;
+}

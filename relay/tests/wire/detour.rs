@@ -20,7 +20,7 @@ use crate::pool;
 const ALIAS: u64 = 16;
 
 /// Attaches over a path that carries no full payload in a datagram.
-async fn narrow(relay: &Relay, who: &Who, capabilities: u64, streams: u32) -> Peer {
+pub(crate) async fn narrow(relay: &Relay, who: &Who, capabilities: u64, streams: u32) -> Peer {
     let mut peer = Peer::connect_narrow(relay.address(), streams).await.unwrap();
     let hello = who.hello(Intent::Fresh, Bytes::new(), Bytes::new());
     peer.hello(who, baton_protocol::frame::Hello { capabilities, ..hello }).await;
@@ -41,7 +41,7 @@ fn stream_now(peer: &Peer) -> Option<SendStream> {
 }
 
 /// Sends a datagram by a stream.
-async fn send(peer: &Peer, datagram: &[u8]) {
+pub(crate) async fn send(peer: &Peer, datagram: &[u8]) {
     let opened = tokio::time::timeout(LONG, peer.connection.open_uni()).await;
     let mut stream = opened.expect("a stream").unwrap();
     stream.write_all(datagram).await.unwrap();
@@ -49,7 +49,7 @@ async fn send(peer: &Peer, datagram: &[u8]) {
 }
 
 /// The next datagram that comes by a stream.
-async fn taken(peer: &Peer) -> Datagram {
+pub(crate) async fn taken(peer: &Peer) -> Datagram {
     let stream = tokio::time::timeout(LONG, peer.connection.accept_uni()).await;
     let datagram = stream.expect("a stream").unwrap().read_to_end(LONGEST).await.unwrap();
     Datagram::decode(&datagram.into()).unwrap()

@@ -10,6 +10,7 @@ mod limits;
 mod mesh;
 mod migration;
 mod peer;
+mod policy;
 mod pool;
 mod presence;
 mod reclaim;

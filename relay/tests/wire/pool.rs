@@ -8,7 +8,7 @@ use baton_relay::drain::{Flag, Reason};
 use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
-use baton_relay::{Config, Relay, Reload};
+use baton_relay::{Config, Relay, Reload, Timers};
 use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{CertifiedKey, KeyPair};
@@ -25,9 +25,9 @@ pub(crate) const SERVER_NAME: &str = "edge.tests.baton.internal";
 
 /// A change of the relay's rules, and of nothing else.
 pub(crate) fn rules(mode: Mode) -> Reload {
-    let Config { keys, mode, certificates, private_key, max_sessions, rates, .. } =
+    let Config { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch, .. } =
         config("", mode, 1000);
-    Reload { keys, mode, certificates, private_key, max_sessions, rates }
+    Reload { keys, mode, certificates, private_key, max_sessions, rates, policy_epoch }
 }
 
 /// The pool's certificate and its key, as they were made.
@@ -74,6 +74,8 @@ pub(crate) fn config(name: &str, mode: Mode, max_sessions: usize) -> Config {
         max_sessions,
         // Many tests attach a peer again and again.
         rates: Rates { attachments_per_peer: None, ..Rates::default() },
+        policy_epoch: 0,
+        timers: Timers::default(),
     }
 }
 
@@ -95,8 +97,13 @@ pub(crate) async fn with(rates: Rates) -> Relay {
 
 /// So many relays that let anyone in and are linked.
 pub(crate) async fn linked(count: usize) -> Vec<Relay> {
+    linked_with(count, Mode::Open).await
+}
+
+/// So many relays that are linked, and let these in.
+pub(crate) async fn linked_with(count: usize, mode: Mode) -> Vec<Relay> {
     let relays: Vec<_> =
-        (0..count).map(|number| start(&format!("relay {number}"), Mode::Open)).collect();
+        (0..count).map(|number| start(&format!("relay {number}"), mode.clone())).collect();
     for (number, relay) in relays.iter().enumerate() {
         let others = relays.iter().enumerate().filter(|(other, _)| *other != number);
         relay.set_seeds(Seeds {

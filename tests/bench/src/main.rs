@@ -64,6 +64,9 @@ struct RunFlags {
     /// Shorter windows, fewer sessions: two minutes
     #[arg(long)]
     quick: bool,
+    /// Only one load, and only what it costs: to see whether a change moves something
+    #[arg(long, value_name = "LOAD", conflicts_with_all = ["write", "json"])]
+    only: Option<Load>,
     /// Writes the tables into this document, between its two marks
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -139,6 +142,11 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
 
     say("relays start, and their clients attach");
     let relayed = Relayed::start(&ground).await?;
+    if let Some(load) = flags.only {
+        let windows = relayed.windows(load, &extent).await?;
+        println!("{}", report::cost(&windows)?);
+        return Ok(());
+    }
     say("bulk");
     let bulk = relayed.windows(Load::Bulk, &extent).await?;
     say("sparse");

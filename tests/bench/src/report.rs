@@ -73,6 +73,14 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
     ratio(&pairs).context("a ratio needs two rounds")
 }
 
+/// What the relay costs under one load, in one line.
+pub(crate) fn cost(windows: &[Vec<Window>]) -> anyhow::Result<String> {
+    let [bare, baton] = [BARE, BATON].map(|which| costs(&windows[which]));
+    let [bare_us, baton_us] = [&bare, &baton].map(|costs| median(costs).unwrap_or_default());
+    let ratio = bounds(against(&baton, &bare)?);
+    Ok(format!("{ratio} of a bare quinn loop's: {baton_us:.2} of {bare_us:.2} us per datagram"))
+}
+
 impl Measured {
     /// The report.
     pub(crate) fn markdown(&self) -> anyhow::Result<String> {

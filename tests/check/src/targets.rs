@@ -106,11 +106,17 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "seeds",
         tier: "unit",
         about: "by name: migration, return under the same id, drain of forwards, one owner of each GOAWAY",
-        // They are part of `unit`.
+        // They are part of `unit` and `paths`.
         from: Extent::Full,
         limit: minutes(15),
         kind: Kind::Those(
-            CargoTest { package: None, features: None, tests: &[], threads: None },
+            // Some of them are about a whole system.
+            CargoTest {
+                package: None,
+                features: Some("baton-tests/fleet"),
+                tests: &[],
+                threads: None,
+            },
             // The tests in modules called `seeds`. Those of code for seeds are others.
             &["seeds::", "--skip=seeds::tests::"],
         ),
@@ -138,6 +144,19 @@ pub(crate) const TARGETS: &[Target] = &[
             package: Some("baton-tests"),
             features: Some("fleet"),
             tests: &["forwards"],
+            threads: Some(1),
+        }),
+    },
+    Target {
+        name: "paths",
+        tier: "fleet",
+        about: "sessions whose clients change their addresses, over networks that lose, reorder, repeat, delay, rebind and swallow",
+        from: Extent::Full,
+        limit: minutes(15),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["paths"],
             threads: Some(1),
         }),
     },

@@ -30,10 +30,11 @@ impl std::fmt::Debug for Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "frames", max_length: 20_000, run: targets::frames::stream },
     Target { name: "bodies", max_length: 4_096, run: targets::frames::body },
     Target { name: "datagrams", max_length: 1_500, run: targets::datagrams::datagram },
+    Target { name: "probes", max_length: 1_500, run: targets::probes::probe },
     Target { name: "hello", max_length: 20_000, run: targets::hello::greeting },
     Target { name: "tokens", max_length: 2_048, run: targets::hello::token },
     Target { name: "tickets", max_length: 512, run: targets::hello::ticket },

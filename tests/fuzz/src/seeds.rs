@@ -10,6 +10,7 @@ use serde_json::Value;
 
 const FRAMES: &str = include_str!("../../../protocol/vectors/frames.json");
 const DATAGRAMS: &str = include_str!("../../../protocol/vectors/datagrams.json");
+const PROBES: &str = include_str!("../../../protocol/vectors/probes.json");
 const HELLO: &str = include_str!("../../../protocol/vectors/hello.json");
 const TOKENS: &str = include_str!("../../../protocol/vectors/tokens.json");
 const PEERS: &str = include_str!("../../../protocol/vectors/peers.json");
@@ -36,6 +37,10 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "frames" => frames().iter().map(|bytes| [&[1], &bytes[..]].concat()).collect(),
         "bodies" => frames().iter().filter_map(|bytes| body(bytes)).collect(),
         "datagrams" => bytes_of(DATAGRAMS, &["datagrams", "dropped"]),
+        "probes" => bytes_of(PROBES, &["replies", "not replies"])
+            .iter()
+            .map(|bytes| [&[1], &bytes[..]].concat())
+            .collect(),
         "hello" => {
             let mut seeds = texts_of(HELLO, &["examples", "refused"], "frame");
             seeds.extend(texts_of(FRAMES, &["errors"], "bytes"));
@@ -106,6 +111,8 @@ fn ticket(group: &str) -> Vec<u8> {
         group: group.into(),
         expires_unix: u64::MAX,
         open: group.is_empty(),
+        epoch: 0,
+        window: 0,
     };
     let key = baton_protocol::ticket::TicketKey::from_bytes([7; 32]);
     let sealed = ticket.seal(&key);
@@ -129,9 +136,13 @@ fn mesh() -> Vec<Vec<u8>> {
         MeshFrame::Withdraw { peer, stamp, why: Withdrawal::Moved },
         MeshFrame::Synced,
         MeshFrame::Heard { count: 300 },
+        MeshFrame::Reach { peer, stamp },
+        MeshFrame::Refused { sender: peer, receiver: peer },
     ];
     let payload = bytes::Bytes::from_static(b"hello");
-    let forward = Forward { destination: peer.prefix(), sender: peer, stamp, hops: 1, payload };
-    let encoded = frames.iter().map(MeshFrame::encode).chain([forward.encode()]);
+    let (destination, sender) = (peer.prefix(), peer);
+    let forward = Forward { destination, sender, stamp, hops: 1, stranger: false, payload };
+    let stranger = Forward { stranger: true, ..forward.clone() };
+    let encoded = frames.iter().map(MeshFrame::encode).chain([forward.encode(), stranger.encode()]);
     encoded.map(|bytes| [&[3], &bytes[..]].concat()).collect()
 }

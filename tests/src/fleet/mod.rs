@@ -12,7 +12,7 @@ use baton_relay::keys::{PoolKeys, PoolSecret};
 use baton_relay::rates::Rates;
 use baton_relay::seeds::Seeds;
 use baton_relay::status::Status;
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Timers};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
@@ -76,6 +76,15 @@ impl Fleet {
         self.balancer.address()
     }
 
+    /// The address of the oldest relay, past the balancer.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn address_of_oldest(&self) -> SocketAddr {
+        self.relays[0].address()
+    }
+
     /// How the relays are, from the oldest to the newest.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
@@ -132,6 +141,8 @@ impl Fleet {
             epoch: 0,
             max_sessions: 10_000,
             rates: Rates::default(),
+            policy_epoch: 0,
+            timers: Timers::default(),
         })
         .expect("a relay");
         let addresses = self.relays.iter().map(Relay::mesh_address).collect();

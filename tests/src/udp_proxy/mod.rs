@@ -10,7 +10,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use baton_protocol::path::probe;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,7 +22,7 @@ pub use self::link::{Bottleneck, Conditions, Link};
 use crate::outside::Outside;
 
 /// Clients at once; datagrams of further ones are lost.
-const CLIENTS_MAX: usize = 1024;
+const CLIENTS_MAX: usize = 4096;
 
 /// Datagrams that may wait for a client's task.
 const QUEUE: usize = 1024;
@@ -32,8 +34,24 @@ const DATAGRAM_MAX: usize = 65_535;
 #[derive(Debug)]
 pub struct UdpProxy {
     address: SocketAddr,
-    rebindings: watch::Sender<Path>,
+    rebindings: watch::Sender<Rebinding>,
+    newcomers: watch::Sender<Newcomers>,
+    seen: Arc<AtomicUsize>,
     _task: JoinSet<()>,
+}
+
+/// What happens to every client that is there.
+#[derive(Debug, Clone, Copy)]
+struct Rebinding {
+    path: Path,
+    lose: u32,
+}
+
+/// How clients are treated that come from now on; a client is an address that packets come from.
+#[derive(Debug, Clone, Copy)]
+struct Newcomers {
+    conditions: Both,
+    lose: u32,
 }
 
 /// What a client's new path carries after a rebinding.
@@ -76,15 +94,18 @@ impl UdpProxy {
         let front = outside.udp().await?;
         // A socket bound to any address names none: clients of the same machine use the loopback.
         let address = SocketAddr::from(([127, 0, 0, 1], front.local_addr()?.port()));
-        let (rebindings, rebound) = watch::channel(Path::Whole);
+        let (rebindings, rebound) = watch::channel(Rebinding { path: Path::Whole, lose: 0 });
+        let (newcomers, conditions) = watch::channel(Newcomers { conditions, lose: 0 });
+        let seen = Arc::<AtomicUsize>::default();
+        let count = seen.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
             let way = Way { outside, server, rebound };
             // Nobody waits for it: what goes through it falls silent, and this says why.
-            let Err(error) = run(Arc::new(front), way, conditions, seed).await;
+            let Err(error) = run(Arc::new(front), way, conditions, seed, count).await;
             eprintln!("the UDP proxy at {address} ended: {error}");
         });
-        Ok(Self { address, rebindings, _task: task })
+        Ok(Self { address, rebindings, newcomers, seen, _task: task })
     }
 
     /// Where clients send to.
@@ -93,10 +114,26 @@ impl UdpProxy {
         self.address
     }
 
+    /// How many addresses packets have come from.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.seen.load(Ordering::Relaxed)
+    }
+
     /// As a NAT that forgets its mappings: the server sees every client of now at a new port, on such a path. What it still
     /// sends to the old port is lost. Clients that come later have whole paths.
     pub fn rebind(&self, path: Path) {
-        self.rebindings.send_replace(path);
+        self.rebind_and_lose(path, 0);
+    }
+
+    /// The same, and the next so many packets of each client are lost.
+    pub fn rebind_and_lose(&self, path: Path, lose: u32) {
+        self.rebindings.send_replace(Rebinding { path, lose });
+    }
+
+    /// Clients that come from now on have such paths, and their first so many packets are lost, probes of paths not counted.
+    pub fn newcomers(&self, conditions: Both, lose: u32) {
+        self.newcomers.send_replace(Newcomers { conditions, lose });
     }
 }
 
@@ -105,7 +142,7 @@ impl UdpProxy {
 struct Way {
     outside: Arc<Outside>,
     server: SocketAddr,
-    rebound: watch::Receiver<Path>,
+    rebound: watch::Receiver<Rebinding>,
 }
 
 impl Way {
@@ -120,8 +157,9 @@ impl Way {
 async fn run(
     front: Arc<UdpSocket>,
     way: Way,
-    conditions: Both,
+    newcomers: watch::Receiver<Newcomers>,
     seed: u64,
+    seen: Arc<AtomicUsize>,
 ) -> io::Result<Infallible> {
     let mut clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
     let mut tasks = JoinSet::new();
@@ -139,9 +177,11 @@ async fn run(
             let (sender, datagrams) = mpsc::channel(QUEUE);
             // Each client's chances are its own, whatever the others do.
             let seed = seed.wrapping_add(clients.len() as u64);
+            let Newcomers { conditions, lose } = *newcomers.borrow();
             let links = (Link::new(conditions.up, seed), Link::new(conditions.down, !seed));
-            tasks.spawn(serve(datagrams, (way, back), Arc::clone(&front), client, links));
+            tasks.spawn(serve(datagrams, (way, back), Arc::clone(&front), client, links, lose));
             clients.insert(client, sender);
+            seen.store(clients.len(), Ordering::Relaxed);
         }
         if let Some(sender) = clients.get(&client) {
             // Full: lost, as on any network.
@@ -157,6 +197,7 @@ async fn serve(
     front: Arc<UdpSocket>,
     client: SocketAddr,
     (mut up, mut down): (Link, Link),
+    mut lose: u32,
 ) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     let mut path = Path::Whole;
@@ -164,11 +205,15 @@ async fn serve(
         let due = [up.next_due(), down.next_due()].into_iter().flatten().min();
         tokio::select! {
             datagram = from_client.recv() => match datagram {
+                Some(datagram) if lose > 0 && probe::id_of(&datagram).is_none() => lose -= 1,
                 Some(datagram) => up.offer(Instant::now(), &datagram),
                 None => return,
             },
             Ok(()) = way.rebound.changed() => {
-                path = *way.rebound.borrow_and_update();
+                (path, lose) = {
+                    let rebinding = way.rebound.borrow_and_update();
+                    (rebinding.path, rebinding.lose)
+                };
                 match way.socket().await {
                     Ok(socket) => back = socket,
                     Err(error) => return eprintln!("{client} is cut off: {error}"),

@@ -114,13 +114,15 @@ impl<'a> Pool<'a> {
         while (0..self.links.len()).any(|which| self.deliver(which)) {}
     }
 
-    /// Whether all relays agree that the peer lives in this session.
+    /// Whether all relays agree that the peer lives in this session, and on whether it may let strangers in.
     fn is_home(&self, at: usize, handle: &Arc<Handle>) -> bool {
         self.relays.iter().enumerate().all(|(which, directory)| {
             match directory.find(PEER.prefix()) {
                 Target::Here(home) => which == at && Arc::ptr_eq(&home, handle),
-                Target::There { sibling, stamp, .. } => {
-                    sibling.relay == self.relays[at].me() && stamp == handle.stamp()
+                Target::There { sibling, stamp, takes_strangers, .. } => {
+                    sibling.relay == self.relays[at].me()
+                        && stamp == handle.stamp()
+                        && takes_strangers == handle.reaches_further()
                 }
                 Target::Nowhere => false,
             }
@@ -140,13 +142,25 @@ struct Wrong {
 fn play(sessions: &Sessions, seed: u64, shows_ticket: bool, wrong: &mut Wrong) {
     let mut pool = Pool::new(sessions, seed);
     let old = pool.session(OLD, Intent::Fresh, None);
+    // Before it is announced, or a while after that; and where its client goes it takes its policy along.
+    let further = pool.random.random_range(0..3);
+    if further == 1 {
+        pool.relays[OLD].reaches_further(&old);
+    }
     let mut last = pool.relays[OLD].announce(&old).unwrap();
     let rises = |stamp: Stamp, last: &mut Stamp, wrong: &mut Wrong| {
         wrong.stamps += u64::from(stamp <= std::mem::replace(last, stamp));
     };
+    pool.pass();
+    if further == 2 {
+        pool.relays[OLD].reaches_further(&old);
+    }
     for _ in 0..FAILURES {
         pool.pass();
         let new = pool.session(NEW, Intent::Handover, Some(last));
+        if further > 0 {
+            pool.relays[NEW].reaches_further(&new);
+        }
         let ticket = new.stamp();
         let point = pool.random.random_range(0..3);
         if point > 0 {
@@ -169,6 +183,9 @@ fn play(sessions: &Sessions, seed: u64, shows_ticket: bool, wrong: &mut Wrong) {
         }
     }
     let new = pool.session(NEW, Intent::Handover, Some(last));
+    if further > 0 {
+        pool.relays[NEW].reaches_further(&new);
+    }
     rises(pool.relays[NEW].announce(&new).unwrap(), &mut last, wrong);
     pool.pass();
     let to = pool.relays[NEW].me();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_protocol::ALPN;
 use baton_protocol::frame::Intent;
 use baton_protocol::id::{Instance, PeerId, RelayId, SessionId, Stamp};
+use baton_protocol::liveness::IDLE_TIMEOUT;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
 use rustls::pki_types::PrivateKeyDer;
@@ -80,7 +81,8 @@ impl Sessions {
 async fn connect() -> (Connection, [Endpoint; 2]) {
     let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let server = transport::server(vec![made.cert.der().clone()], key, Guard::On).unwrap();
+    let server =
+        transport::server(vec![made.cert.der().clone()], key, Guard::On, IDLE_TIMEOUT).unwrap();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Endpoint::server(server, any).unwrap();
     let client = Endpoint::client(any).unwrap();

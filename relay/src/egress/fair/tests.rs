@@ -74,6 +74,11 @@ proptest! {
                 popped += pop(&mut queue);
                 queue.check();
             }
+            if take == 1 && number % 7 == 0 {
+                dropped += queue.forget(key);
+                assert!(!queue.by_key.contains_key(&key));
+                queue.check();
+            }
         }
         while !queue.is_empty() {
             popped += pop(&mut queue);

@@ -19,6 +19,12 @@ pub(crate) fn datagram(data: &[u8]) {
             datagram::echo(*nonce)
         }
         Datagram::EchoReply { nonce } => datagram::echo_reply(*nonce, 0),
+        Datagram::PathConfirm { attempt, nonce } => {
+            let answer = datagram::path_confirmed(*attempt);
+            assert!(answer.len() <= bytes.len(), "an answer that is larger than the question");
+            datagram::path_confirm(*attempt, *nonce, 0)
+        }
+        Datagram::PathConfirmed { attempt } => datagram::path_confirmed(*attempt),
     };
     assert!(written.len() <= bytes.len());
     assert_eq!(Datagram::decode(&written), Ok(read));

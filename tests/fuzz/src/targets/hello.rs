@@ -7,7 +7,7 @@ use baton_protocol::frame::{Hello, Intent, RefusalCode, Retry};
 use baton_protocol::hello::{self, EXPORTER_LENGTH};
 use baton_protocol::id::{Instance, PeerId};
 use baton_protocol::ticket::{MAX_GROUP, Ticket, TicketKey};
-use baton_relay::auth::{Gate, Mode, TokenKeys};
+use baton_relay::auth::{Gate, Mode, Tickets, TokenKeys};
 use baton_relay::greeting::Greeting;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
@@ -31,7 +31,11 @@ const EXPORTED: [u8; EXPORTER_LENGTH] = [0x2a; EXPORTER_LENGTH];
 
 static GATE: LazyLock<Gate> = LazyLock::new(|| {
     let keys = TokenKeys::from_secrets(&[TOKEN_SECRET]);
-    Gate::new(Mode::Token(keys), "ns/edge".into(), vec![TicketKey::from_bytes(TICKET_KEY)])
+    Gate::new(
+        Mode::Token(keys),
+        "ns/edge".into(),
+        Tickets { keys: vec![TicketKey::from_bytes(TICKET_KEY)], epoch: 0 },
+    )
 });
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_bytes(&[1; 32]));

@@ -5,6 +5,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod hello;
 pub(crate) mod mesh;
+pub(crate) mod probes;
 pub(crate) mod session;
 
 /// Takes the first byte of an input for a choice, and leaves the rest.

@@ -7,6 +7,7 @@ use baton_protocol::frame::{
     Decoder, Frame, GoAwayReason, Intent, LimitKind, NoticeCode, PeerState,
 };
 use baton_protocol::id::{PeerId, Stamp};
+use baton_protocol::policy::TooManyNames;
 use baton_protocol::session::{GoAwayOrder, Limits, Order, Session};
 use bytes::Bytes;
 
@@ -19,8 +20,11 @@ const LIMITS: Limits = Limits { routes: 4, watches: 4, senders: 4 };
 pub(crate) fn session(data: &[u8]) {
     let Some((first, mut bytes)) = choice(data) else { return };
     let intent = Intent::ALL[usize::from(first) % Intent::ALL.len()];
+    let make = if first & 0x80 == 0 { Session::new } else { Session::with_policy_first };
     let mut run = Run {
-        session: Session::new(intent, LIMITS),
+        session: make(intent, LIMITS),
+        awaits_policy: first & 0x80 != 0,
+        unanswered: 0,
         intent,
         outstanding: None,
         opened: 0,
@@ -59,6 +63,10 @@ pub(crate) fn session(data: &[u8]) {
 struct Run {
     session: Session,
     intent: Intent,
+    /// It may not be announced yet.
+    awaits_policy: bool,
+    /// Changes of the policy that were not answered yet.
+    unanswered: usize,
     /// The GOAWAY that the client must obey.
     outstanding: Option<u64>,
     opened: usize,
@@ -81,7 +89,8 @@ impl Run {
             1 => self.session.stay(),
             2 => self.session.presence(peer, PeerState::Online),
             3 => self.session.presence(PeerId::from_bytes([0; 32]), PeerState::Offline),
-            4 => self.session.sender(peer),
+            4 => self.session.sender(peer, what & 0x20 != 0),
+            5 if what >= 64 => self.session.knock(peer),
             5 => self.session.refreshed(peer),
             6 => self.session.resync(),
             _ if what >= 64 => self.session.limited(LimitKind::ALL[usize::from(what / 8) % 8], 1),
@@ -112,10 +121,22 @@ impl Run {
                                 "a route on a session that goes away"
                             );
                         }
+                        Frame::Ruled(_) => self.unanswered -= 1,
                         _ => {}
                     }
                 }
+                Order::Policy { .. } => {
+                    self.awaits_policy = false;
+                    self.unanswered += 1;
+                    self.session.ruled(Ok(()));
+                }
+                Order::Rule(rule) => {
+                    self.unanswered += 1;
+                    let done = if rule.peers.len() % 2 == 0 { Ok(()) } else { Err(TooManyNames) };
+                    self.session.ruled(done);
+                }
                 Order::Announce => {
+                    assert!(!self.awaits_policy, "it is announced before its policy");
                     self.stamp += 1;
                     self.session.announced(self.intent, Stamp::from_u64(self.stamp));
                 }
@@ -124,6 +145,7 @@ impl Run {
                 _ => {}
             }
         }
+        assert_eq!(self.unanswered, 0);
         assert!(self.opened <= LIMITS.routes && self.session.routed().len() <= self.opened);
         assert!(self.session.watched().len() <= LIMITS.watches);
     }

@@ -28,6 +28,7 @@ targets! {
     no_control_stream_breaks_the_decoder "frames",
     no_body_breaks_its_frame "bodies",
     no_datagram_breaks_its_reader "datagrams",
+    no_packet_breaks_the_reader_of_probes "probes",
     no_first_bytes_break_the_relay "hello",
     no_access_token_breaks_the_gate "tokens",
     no_ticket_breaks_the_gate "tickets",
