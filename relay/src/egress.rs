@@ -29,6 +29,7 @@ use self::fair::FairQueue;
 use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics};
 use crate::rates::{Meter, Throughput};
+use crate::turns::QUEUES;
 
 /// Datagrams of one queue that are handed over until all others had their turn: when a thousand who acknowledge nothing are tried
 /// again, all of their queues move at once.
@@ -209,7 +210,7 @@ impl Egress {
         loop {
             passes = passes.wrapping_add(1);
             if passes.is_multiple_of(IN_A_TURN) {
-                tokio::task::yield_now().await;
+                QUEUES.others_first().await;
             }
             let Some(Queued { datagram, payload }) = self.pop() else {
                 self.filled.notified().await;

@@ -36,6 +36,7 @@ mod sieve;
 mod socket;
 pub mod status;
 pub mod transport;
+mod turns;
 mod version;
 
 /// What relays of a pool tell each other: for the fuzzer, and no interface for anyone else.

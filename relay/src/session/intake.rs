@@ -15,6 +15,7 @@ use super::routes::{Routes, Seen, take, take_detour};
 use super::turn::Turn;
 use crate::detour;
 use crate::mailbox::Mailbox;
+use crate::turns::DATAGRAMS;
 
 /// What there may be to say to the session's state machine at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -60,7 +61,7 @@ impl Intake {
             }
             self.take_one(&datagram, now);
             if turn.is_over() {
-                tokio::task::yield_now().await;
+                DATAGRAMS.others_first().await;
                 turn = turn.next(Instant::now());
             }
         }

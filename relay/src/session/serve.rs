@@ -22,6 +22,7 @@ use super::pace::Pace;
 use super::registration::Registration;
 use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
+use crate::turns::CONTROL;
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
 const CAPABILITIES: u64 = CAPABILITY_STREAMS
@@ -92,7 +93,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let fault = loop {
         passes = passes.wrapping_add(1);
         if passes.is_multiple_of(IN_A_TURN) {
-            tokio::task::yield_now().await;
+            // Boxed: it is rare, and what a session's task holds it holds for hours.
+            Box::pin(CONTROL.others_first()).await;
         }
         // What is due is done on every pass: what never ends must not keep it waiting.
         let now = Instant::now();
