@@ -57,6 +57,7 @@ pub mod tcp;
 pub mod token;
 mod transport;
 pub mod udp;
+mod unverified;
 
 pub use baton_protocol::attachment::{Closed, Ended, Timing};
 pub use baton_protocol::class::FailureClass;

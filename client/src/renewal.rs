@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::profile::TokenSource;
-use crate::token::{ends_of, now_unix};
+use crate::unverified::{ends_of, now_unix};
 
 /// An access token with which the session was not renewed. It goes on until the end that it had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,6 @@
 
 mod inspect;
 mod signing;
-mod unverified;
 
 use std::time::Duration;
 
@@ -12,11 +11,10 @@ use baton_protocol::token::{ShortSecret, is_audience};
 use jsonwebtoken::Header;
 use serde::Serialize;
 
+pub use crate::unverified::now_unix;
 pub use baton_protocol::token::{KeyError, TokenKey};
 pub use inspect::{Inspection, NoToken, inspect};
 pub use signing::{NoSigningKey, SigningKey};
-pub(crate) use unverified::ends_of;
-pub use unverified::now_unix;
 
 /// The longest name of a group, in bytes, as relays take it.
 const MAX_GROUP: usize = baton_protocol::ticket::MAX_GROUP;

@@ -20,6 +20,7 @@ mod door;
 pub mod drain;
 mod egress;
 mod epoch;
+mod followed;
 pub mod greeting;
 pub mod keys;
 mod mailbox;

@@ -22,8 +22,8 @@ use crate::class;
 use crate::identity::Identity;
 use crate::profile::Profile;
 use crate::renewal::Shown;
-use crate::token::ends_of;
 use crate::transport::{Hints, Outer};
+use crate::unverified::ends_of;
 
 /// How long a new session is warmed: so many round trips, and so much more, but no longer than that.
 const ROUND_TRIPS: u32 = 4;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::unverified::{part, seconds};
+use crate::unverified::{part, seconds};
 
 /// What a token says of itself, and whether that can be believed.
 #[derive(Clone, PartialEq, Debug, Serialize)]

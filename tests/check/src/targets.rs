@@ -92,6 +92,19 @@ pub(crate) const TARGETS: &[Target] = &[
                 "--deny",
                 "warnings",
             ],
+            // A library without what only the command needs.
+            &[
+                "cargo",
+                "clippy",
+                "--quiet",
+                "--package",
+                "baton-client",
+                "--lib",
+                "--no-default-features",
+                "--",
+                "--deny",
+                "warnings",
+            ],
         ]),
     },
     Target {

@@ -6,12 +6,12 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
 /// Header or claims, as they stand in a token.
-pub(super) fn part(text: &[u8]) -> Option<Map<String, Value>> {
+pub(crate) fn part(text: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(&BASE64URL_NOPAD.decode(text).ok()?).ok()
 }
 
 /// A claim that is a time, in seconds after the Unix epoch. It may have a fraction (RFC 7519 section 2).
-pub(super) fn seconds(claim: Option<&Value>) -> Option<u64> {
+pub(crate) fn seconds(claim: Option<&Value>) -> Option<u64> {
     let claim = claim?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     claim.as_u64().or_else(|| claim.as_f64().filter(|number| *number >= 0.0).map(|it| it as u64))
@@ -25,6 +25,7 @@ pub(crate) fn ends_of(token: &[u8]) -> Option<u64> {
 
 /// Now, as tokens have times: in seconds after the Unix epoch. A clock before 1970 is taken for one that begins there.
 #[must_use]
+#[cfg_attr(not(feature = "command"), expect(unreachable_pub, reason = "part of `token`"))]
 pub fn now_unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
