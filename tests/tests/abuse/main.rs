@@ -10,6 +10,7 @@ mod frames;
 mod ground;
 mod handshakes;
 mod hellos;
+mod machine;
 mod neighbour;
 /// Clients that speak frame by frame, and what their relays trust: those of the relay's own tests.
 #[path = "../../../relay/tests/wire/peer.rs"]
