@@ -3,7 +3,7 @@
 //! The policy belongs to the session, so each new one is told all of it before anything can come there. What is not let in is
 //! dropped here, too ([`Admission`](crate::admission::Admission)): that is at once, and holds where a relay knows no policies.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,22 +65,29 @@ pub(crate) struct Policies {
     policy: Policy,
     inbound: Arc<Inbound>,
     sessions: BTreeMap<Slot, Told>,
+    /// Those that wait for a policy before anything else, whatever it has become meanwhile.
+    promised: BTreeSet<Slot>,
 }
 
 impl Policies {
     pub(crate) fn new(policy: Policy, inbound: Arc<Inbound>) -> Self {
         inbound.set_policy(&policy);
-        Self { policy, inbound, sessions: BTreeMap::new() }
+        Self { policy, inbound, sessions: BTreeMap::new(), promised: BTreeSet::new() }
     }
 
-    /// Whether nothing may come for the next session before it was told.
-    pub(crate) fn comes_first(&self) -> bool {
-        self.policy.narrows()
+    /// Whether nothing may come for this session, which is being dialed, before it was told.
+    pub(crate) fn comes_first(&mut self, slot: Slot) -> bool {
+        let comes_first = self.policy.narrows();
+        if comes_first {
+            self.promised.insert(slot);
+        }
+        comes_first
     }
 
     /// A session has its WELCOME. Gives what it is told first.
     pub(crate) fn welcomed(&mut self, slot: Slot, now: Instant) -> Vec<Frame> {
-        let frames = if self.policy.is_default() { Vec::new() } else { self.policy.frames() };
+        let awaited = self.promised.remove(&slot) || !self.policy.is_default();
+        let frames = if awaited { self.policy.frames() } else { Vec::new() };
         let unanswered = frames.iter().map(|_| None).collect();
         self.sessions.insert(slot, Told { keeps: None, unanswered, at: now, is_known: false });
         frames
@@ -157,6 +164,7 @@ impl Policies {
 
     /// The session is no more. The next one is told what this one was.
     pub(crate) fn closed(&mut self, slot: Slot) {
+        self.promised.remove(&slot);
         for reply in self.sessions.remove(&slot).into_iter().flat_map(|told| told.unanswered) {
             answer(reply, Ok(()));
         }

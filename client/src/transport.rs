@@ -193,7 +193,8 @@ impl Sockets {
 }
 
 impl Default for Sockets {
-    /// On any local address.
+    /// On any local address: the kernel chooses for each packet from which it leaves, and takes a session along when it routes
+    /// otherwise. Who wants a session to stay until another path was tried binds sockets to addresses.
     fn default() -> Self {
         let sockets = Self::new(|to| {
             let local: SocketAddr = match to {

@@ -181,7 +181,7 @@ impl Driver {
                         intent,
                         ticket,
                         route,
-                        policy_first: self.policies.comes_first(),
+                        policy_first: self.policies.comes_first(slot),
                         attempt: self.attempts,
                         begun: Instant::now(),
                         hints,
@@ -210,6 +210,7 @@ impl Driver {
             inputs: self.inputs.clone(),
             path_numbers: self.path_numbers.clone(),
             probe_deadline: self.config.options.probe,
+            keep_alive: self.config.options.keep_alive,
         };
         self.sessions.spawn(session.run(closing));
         self.connections.insert(slot, Connection { close, queue, session: None });
@@ -362,6 +363,10 @@ impl Driver {
 
     /// An attempt to migrate ended with its session. The next relay is told, and counts it.
     fn unreported(&mut self, report: PathReport) {
+        if let Some(class) = report.failed {
+            *lock(&self.shared.status).failed_migrations.entry(class).or_default() += 1;
+            self.shared.tell(events::Event::MigrationFailed { class });
+        }
         if self.unreported.len() == UNREPORTED {
             self.unreported.pop_front();
         }

@@ -17,6 +17,14 @@ pub enum MigrationError {
     /// One migration at a time.
     #[error("another migration is under way: wait for it")]
     Busy,
+    /// There were too many attempts: some are good for trying again, and hundreds only for a relay's log.
+    #[error("too many migrations in too short a time: wait a moment")]
+    TooOften,
+    /// The relay gives no ids for probes now.
+    #[error(
+        "the relay gives nothing to probe a path with: try again later, or switch without a probe"
+    )]
+    NoProbes,
     /// The session ended before the migration did.
     #[error("the session ended first")]
     SessionEnded,
@@ -48,7 +56,12 @@ impl MigrationError {
     #[must_use]
     pub const fn class(&self) -> FailureClass {
         match self {
-            Self::NoSession | Self::Busy | Self::Add(_) | Self::Switch(_) => FailureClass::Other,
+            Self::NoSession
+            | Self::Busy
+            | Self::TooOften
+            | Self::NoProbes
+            | Self::Add(_)
+            | Self::Switch(_) => FailureClass::Other,
             Self::SessionEnded => FailureClass::ApplicationCloseLocal,
             Self::TakenBack => FailureClass::Cancelled,
             Self::Probe { .. } => FailureClass::ProbeTimeout,

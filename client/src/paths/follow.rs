@@ -55,10 +55,12 @@ impl Follow {
         found.is_some() && found == before
     }
 
-    /// The session uses what was found.
-    pub(super) fn migrated(&mut self) {
-        self.using = self.other.take().or(self.using);
-        self.pause = PAUSES.0;
+    /// The session is where it should be: what matters is what changes from now on.
+    pub(super) fn settled(&mut self) {
+        if self.using.is_some() {
+            self.using = from(&self.sockets, self.remote).or(self.using);
+        }
+        (self.other, self.pause) = (None, PAUSES.0);
     }
 
     /// It could not.
@@ -116,7 +118,7 @@ mod tests {
         at.store(2, Ordering::Relaxed);
         assert!(!look(&mut follow, 1), "once may be chance");
         assert!(look(&mut follow, 1));
-        follow.migrated();
+        follow.settled();
         assert!(!look(&mut follow, 10));
         at.store(0, Ordering::Relaxed);
         assert!(!look(&mut follow, 10), "without a network there is nowhere to go");

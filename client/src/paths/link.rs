@@ -23,10 +23,10 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, MigrationError>>;
 /// What an owner wants.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Try this path. The answer has the number of the attempt.
-    Probe { socket: Arc<UdpSocket>, reply: Reply<(u64, Probed)> },
-    /// Use it, as part of the attempt that has probed it.
-    Switch { socket: Arc<UdpSocket>, probed: Option<(u64, Probed)>, reply: Reply<u64> },
+    /// Try this path.
+    Probe { socket: Arc<UdpSocket>, reply: Reply<Probed> },
+    /// Use it. The answer has the number of the attempt.
+    Switch { socket: Arc<UdpSocket>, probed: Option<Probed>, reply: Reply<u64> },
     /// Say how that attempt ends.
     Confirm { number: u64, reply: Reply<Migrated> },
     /// Take it back.
@@ -50,6 +50,8 @@ pub(crate) enum News {
     EchoReply([u8; 8]),
     /// PATH_CONFIRMED came.
     Confirmed(u64),
+    /// The relay sees this client at another address, which it has not announced.
+    SeenElsewhere,
 }
 
 /// See the [module](self).

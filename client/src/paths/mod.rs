@@ -16,11 +16,13 @@
 //! ```
 //!
 //! or, in one, `paths.migrate(socket)`. Whatever fails, the session goes on by the path that it has, and the same may be tried
-//! again. There is one migration at a time.
+//! again. There is one migration at a time, and no more than some in a second.
 
 mod error;
 mod follow;
+mod goal;
 mod link;
+mod lookout;
 mod pilot;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -59,7 +61,7 @@ pub struct Probed {
 pub struct Migrated {
     /// The address that its socket is bound to.
     pub local: Option<SocketAddr>,
-    /// From the first probe, or from the switch where there was none, until the relay confirmed it.
+    /// From the first probe until the relay confirmed it; from the switch, where that was an order of its own.
     pub took: Duration,
 }
 
@@ -89,8 +91,8 @@ impl PathManager {
 pub struct NewPath {
     link: Arc<PathLink>,
     socket: Arc<UdpSocket>,
-    /// Once it was probed: by which attempt, and what came of it.
-    probed: Option<(u64, Probed)>,
+    /// What came of it when it was probed last.
+    probed: Option<Probed>,
 }
 
 impl NewPath {
@@ -100,7 +102,7 @@ impl NewPath {
         let socket = self.socket.clone();
         let probed = self.link.ask(|reply| Order::Probe { socket, reply }).await?;
         self.probed = Some(probed);
-        Ok(probed.1)
+        Ok(probed)
     }
 
     /// Puts the session on this path. From here on it is confirmed by itself, or taken back.

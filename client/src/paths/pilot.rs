@@ -1,4 +1,4 @@
-//! The one task of a session that owns its sockets: it carries attempts to migrate out, and asks whether the relay is still heard.
+//! The one task of a session that owns its sockets: it carries attempts to migrate out.
 
 use std::io;
 use std::net::UdpSocket;
@@ -8,28 +8,26 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::attachment::Slot;
 use baton_protocol::class::FailureClass;
+use baton_protocol::close::CloseCode;
 use baton_protocol::datagram::{PADDED, padded_echo, path_confirm};
 use baton_protocol::frame::{Frame, RouteId};
 use baton_protocol::path::attempt::{Attempt, CONFIRM_DEADLINE, Output, Step};
 use baton_protocol::path::probe::{LENGTH, probe, read_reply};
-use baton_protocol::path::report::PathReport;
-use baton_protocol::path::silence::Silence;
+use baton_protocol::path::report::{Allowance, PathReport};
 use bytes::Bytes;
 use quinn::{Connection, Endpoint};
 use tokio::sync::mpsc;
 
 use super::follow::Follow;
+use super::goal::{Goal, Last};
+use super::lookout::Lookout;
 use super::{Migrated, MigrationError, News, Order, PathLink, Probed, Reply};
 use crate::session::Input;
 use crate::session::queue::lock;
-use crate::session::suspicion::counters;
 use crate::transport::Sockets;
 
-/// How often silence is looked at while something may be due, and else.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
-
-/// How long an attempt waits for probe ids. They come with the answer to the report of the attempt before.
-const WAIT_FOR_IDS: Duration = Duration::from_millis(500);
+/// How long an attempt waits for probe ids, at most. They come with the answer to the report of the attempt before.
+const WAIT_FOR_IDS: Duration = Duration::from_millis(400);
 
 /// What a pilot needs.
 #[derive(Debug)]
@@ -48,15 +46,8 @@ pub(crate) struct Pilot {
     pub(crate) numbers: Arc<AtomicU64>,
     /// How long a probe may take.
     pub(crate) probe_deadline: Duration,
-}
-
-/// What an attempt is for, and who waits for it.
-#[derive(Debug)]
-enum Goal {
-    /// To know whether the path works.
-    Probe(Reply<(u64, Probed)>),
-    /// To use it. Nobody waits if it is the client's own idea.
-    Migrate(Option<Reply<Migrated>>),
+    /// How often the relay wants to hear something, and how often QUIC sends something by itself.
+    pub(crate) keep_alive: (Duration, Duration),
 }
 
 #[derive(Debug)]
@@ -69,12 +60,7 @@ struct Current {
     probed: Option<Probed>,
     /// To go back to, once the session uses the path.
     before: Option<UdpSocket>,
-    /// The client's own idea: its machine has another address.
-    follows: bool,
 }
-
-/// How an attempt ended that nobody has asked for yet.
-type Last = (u64, Result<Migrated, MigrationError>);
 
 #[derive(Debug)]
 struct Work {
@@ -83,8 +69,8 @@ struct Work {
     relay_knows: bool,
     current: Option<Current>,
     last: Option<Last>,
-    silence: Silence,
-    look_at: Instant,
+    allowance: Allowance,
+    lookout: Lookout,
     follow: Follow,
 }
 
@@ -92,16 +78,16 @@ impl Pilot {
     /// Runs until the session ends.
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let now = Instant::now();
-        let remote = self.connection.remote_address();
+        let (wanted, given) = self.keep_alive;
         let mut work = Work {
-            silence: Silence::new(counters(&self.connection), now),
-            follow: Follow::new(self.sockets.clone(), remote, now),
+            lookout: Lookout::new(&self.connection, wanted, given, now),
+            follow: Follow::new(self.sockets.clone(), self.connection.remote_address(), now),
             pilot: self,
             ids: Vec::new(),
             relay_knows: false,
             current: None,
             last: None,
-            look_at: now,
+            allowance: Allowance::new(now),
         };
         let mut buffer = [0; LENGTH + 1];
         loop {
@@ -132,17 +118,26 @@ async fn received(current: Option<&Current>, buffer: &mut [u8]) -> usize {
 
 impl Work {
     fn poll_timeout(&self) -> Instant {
-        let attempt = self.current.as_ref().and_then(|current| current.attempt.poll_timeout());
-        [attempt, self.follow.poll_timeout()].into_iter().flatten().fold(self.look_at, Instant::min)
+        let due = match &self.current {
+            Some(current) => current.attempt.poll_timeout(),
+            // Meanwhile nobody is followed.
+            None => self.follow.poll_timeout(),
+        };
+        due.into_iter().fold(self.lookout.poll_timeout(), Instant::min)
     }
 
     /// Does what is due.
     async fn turn(&mut self, now: Instant) {
-        self.look(now);
-        let abandoned = self.current.as_mut().filter(|current| current.is_abandoned());
-        if let Some(current) = abandoned {
+        if self.lookout.look(&self.pilot.connection, now) {
+            self.follow.hurry(now);
+        }
+        if self.current.is_none() && self.follow.look(now) {
+            self.follow(now);
+        }
+        if let Some(current) = self.current.as_mut().filter(|current| current.is_abandoned()) {
             current.attempt.give_up(FailureClass::Cancelled, now);
         }
+        self.do_without_ids(now);
         while let Some(output) =
             self.current.as_mut().and_then(|current| current.attempt.poll_output(now))
         {
@@ -152,6 +147,11 @@ impl Work {
                 Output::Ended(report) => self.ended(report, now).await,
             }
         }
+        self.note_what_is_probed(now);
+    }
+
+    /// Writes down what must be reported if the session ends now: the relay can know nothing of it.
+    fn note_what_is_probed(&self, now: Instant) {
         let probing = self.current.as_ref().filter(|current| {
             current.attempt.step() == Some(Step::Probe) && current.before.is_none()
         });
@@ -162,38 +162,24 @@ impl Work {
         }
     }
 
-    /// Looks whether nothing comes that should, and whether the machine has another address.
-    fn look(&mut self, now: Instant) {
-        if self.look_at <= now {
-            let connection = &self.pilot.connection;
-            let counters = counters(connection);
-            if self.silence.look(counters, connection.rtt(), now) {
-                tracing::debug!("nothing is heard: the relay is asked");
-                let echo = padded_echo(rand::random(), padded(connection));
-                let _ = connection.send_datagram(echo);
-                self.follow.hurry(now);
+    /// The machine has another address.
+    fn follow(&mut self, now: Instant) {
+        match self.pilot.sockets.make(self.pilot.connection.remote_address()) {
+            Ok(socket) => {
+                tracing::info!("this machine has another address: the session follows");
+                self.begin(Arc::new(socket), Goal::Follow, now);
             }
-            let tense = self.silence.is_tense(counters, now);
-            self.look_at = now + if tense { LOOKS.0 } else { LOOKS.1 };
+            Err(error) => tracing::debug!(%error, "there is no socket for another address"),
         }
-        if self.current.is_none() && self.follow.look(now) {
-            match self.pilot.sockets.make(self.pilot.connection.remote_address()) {
-                Ok(socket) => {
-                    tracing::info!("this machine has another address: the session follows");
-                    self.begin(Arc::new(socket), Goal::Migrate(None), now);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "there is no socket for another address");
-                    self.follow.failed(now);
-                }
-            }
+        if self.current.is_none() {
+            self.follow.failed(now);
         }
     }
 
     fn order(&mut self, order: Order, now: Instant) {
         match order {
             Order::Probe { socket, reply } => self.begin(socket, Goal::Probe(reply), now),
-            Order::Migrate { socket, reply } => self.begin(socket, Goal::Migrate(Some(reply)), now),
+            Order::Migrate { socket, reply } => self.begin(socket, Goal::Migrate(reply), now),
             Order::Switch { socket, probed, reply } => {
                 let switched = self.take_over(socket, probed, now);
                 let _ = reply.send(switched);
@@ -215,15 +201,24 @@ impl Work {
             (News::EchoReply(nonce), Some(attempt)) if !self.relay_knows => {
                 attempt.handle_confirmed(u64::from_be_bytes(nonce), now);
             }
-            (News::Echo(_) | News::Confirmed(_) | News::EchoReply(_), _) => {}
+            // Where the kernel chooses the address it has led the session to the new one already.
+            (News::SeenElsewhere, None) if is_anywhere(&self.pilot.socket) => self.follow.settled(),
+            (News::Echo(_) | News::Confirmed(_) | News::EchoReply(_) | News::SeenElsewhere, _) => {}
         }
+    }
+
+    /// Whether another attempt may begin now.
+    fn may_begin(&mut self, now: Instant) -> Result<(), MigrationError> {
+        if self.current.is_some() {
+            return Err(MigrationError::Busy);
+        }
+        self.allowance.take_at_client(now).then_some(()).ok_or(MigrationError::TooOften)
     }
 
     /// Begins an attempt, if there is none.
     fn begin(&mut self, fresh: Arc<UdpSocket>, goal: Goal, now: Instant) {
-        let follows = matches!(goal, Goal::Migrate(None));
-        if self.current.is_some() {
-            return goal.fail(MigrationError::Busy);
+        if let Err(error) = self.may_begin(now) {
+            return goal.fail(error);
         }
         let socket = fresh.set_nonblocking(true).and_then(|()| fresh.try_clone());
         let probing = match socket.and_then(tokio::net::UdpSocket::from_std) {
@@ -232,11 +227,26 @@ impl Work {
         };
         let attempt = Attempt::probe(self.next_number(), self.pilot.probe_deadline, now);
         let (probed, before) = (None, None);
-        self.current = Some(Current { attempt, goal, fresh, probing, probed, before, follows });
+        self.current = Some(Current { attempt, goal, fresh, probing, probed, before });
     }
 
     fn next_number(&self) -> u64 {
         self.pilot.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A relay that gives no probe ids for so long will not: then a path that is to be used is used unprobed.
+    fn do_without_ids(&mut self, now: Instant) {
+        let patience = WAIT_FOR_IDS.min(self.pilot.probe_deadline / 2);
+        let lacking = |current: &Current| current.attempt.lacks_ids(patience, now);
+        match self.current.as_mut().filter(|current| lacking(current)) {
+            Some(current) if current.goal.is_use() => self.switch(now),
+            Some(_) => {
+                if let Some(current) = self.current.take() {
+                    current.goal.fail(MigrationError::NoProbes);
+                }
+            }
+            None => {}
+        }
     }
 
     /// A packet came over the path that is being probed.
@@ -247,13 +257,13 @@ impl Work {
         let probed = Probed { rtt, observed: said.observed, ingress: said.ingress };
         tracing::debug!(?probed, "a new path works");
         current.probed = Some(probed);
-        match self.current.take_if(|current| matches!(current.goal, Goal::Probe(_))) {
-            None => self.switch(now),
-            Some(current) => {
-                if let Goal::Probe(reply) = current.goal {
-                    let _ = reply.send(Ok((current.attempt.number(), probed)));
-                }
-            }
+        if current.goal.is_use() {
+            return self.switch(now);
+        }
+        if let Some(Current { attempt, goal: Goal::Probe(reply), .. }) = self.current.take() {
+            // No migration, and counted as none; but its ids are used up, and the answer brings new ones.
+            self.report(PathReport { attempt: attempt.number(), failed: None, took: rtt });
+            let _ = reply.send(Ok(probed));
         }
     }
 
@@ -261,17 +271,15 @@ impl Work {
     fn take_over(
         &mut self,
         fresh: Arc<UdpSocket>,
-        probed: Option<(u64, Probed)>,
+        probed: Option<Probed>,
         now: Instant,
     ) -> Result<u64, MigrationError> {
-        if self.current.is_some() {
-            return Err(MigrationError::Busy);
-        }
-        let number = probed.map_or_else(|| self.next_number(), |(number, _)| number);
-        let probed = probed.map(|(_, probed)| probed);
-        let (probing, before, follows) = (None, None, false);
-        let (attempt, goal) = (Attempt::unprobed(number, now), Goal::Migrate(None));
-        self.current = Some(Current { attempt, goal, fresh, probing, probed, before, follows });
+        self.may_begin(now)?;
+        // Others may have been made since it was probed: a number that is not the latest would count for one that is over.
+        let number = self.next_number();
+        let (attempt, goal) = (Attempt::unprobed(number, now), Goal::Switched(None));
+        let (probing, before) = (None, None);
+        self.current = Some(Current { attempt, goal, fresh, probing, probed, before });
         self.switch(now);
         match self.last.take_if(|(ended, _)| *ended == number) {
             Some((_, Err(error))) => Err(error),
@@ -291,9 +299,13 @@ impl Work {
                 self.pilot.link.confirming.store(self.relay_knows, Ordering::Release);
             }
             Err(error) => {
-                if let Some(current) = self.current.take() {
-                    let number = current.attempt.number();
-                    current.goal.end(number, Err(MigrationError::Switch(error)), &mut self.last);
+                if let Some(Current { attempt, goal, .. }) = self.current.take() {
+                    if matches!(goal, Goal::Follow) {
+                        self.follow.failed(now);
+                    }
+                    let (number, failed) = (attempt.number(), Some(FailureClass::Other));
+                    self.report(PathReport { attempt: number, failed, took: Duration::ZERO });
+                    goal.end(number, Err(MigrationError::Switch(error)), &mut self.last);
                 }
             }
         }
@@ -305,7 +317,7 @@ impl Work {
         } else if let Some(current) =
             self.current.as_mut().filter(|current| current.attempt.number() == number)
         {
-            current.goal = Goal::Migrate(Some(reply));
+            current.goal = Goal::Switched(Some(reply));
         } else {
             let _ = reply.send(Err(MigrationError::SessionEnded));
         }
@@ -319,20 +331,15 @@ impl Work {
         let _ = reply.send(Ok(()));
     }
 
-    /// Sends a probe, if there is an id for one. A relay that gives none for so long will not: then the path is used unprobed.
+    /// Sends a probe, if there is an id for one.
     async fn send_probe(&mut self, now: Instant) {
         let Some(current) = &mut self.current else { return };
-        if let Some(id) = self.ids.pop() {
-            current.attempt.sent(id, now);
-            if let Some(socket) = &current.probing {
-                let remote = self.pilot.connection.remote_address();
-                // What cannot be sent is lost, as on any network.
-                let _ = socket.send_to(&probe(&id), remote).await;
-            }
-        } else if current.attempt.lacks_ids(WAIT_FOR_IDS, now)
-            && matches!(current.goal, Goal::Migrate(_))
-        {
-            self.switch(now);
+        let Some(id) = self.ids.pop() else { return };
+        current.attempt.sent(id, now);
+        if let Some(socket) = &current.probing {
+            let remote = self.pilot.connection.remote_address();
+            // What cannot be sent is lost, as on any network.
+            let _ = socket.send_to(&probe(&id), remote).await;
         }
     }
 
@@ -349,86 +356,77 @@ impl Work {
 
     /// An attempt came to its end.
     async fn ended(&mut self, report: PathReport, now: Instant) {
-        let Some(current) = self.current.take() else { return };
+        let Some(Current { goal, probed, before, .. }) = self.current.take() else { return };
         self.pilot.link.confirming.store(false, Ordering::Release);
+        // It is reported now; and if the session ends meanwhile, not again.
+        lock(&self.pilot.link.probing).take();
         let PathReport { attempt: number, failed, took } = report;
-        let local = self.pilot.socket.local_addr().ok();
-        let end = match (failed, current.before) {
-            (None, _) => Ok(Migrated { local, took }),
-            (Some(class), before) => {
-                let switched = before.is_some();
-                // Before the report, so that it goes by the path that works.
-                if let Some(before) = before
-                    && let Err(error) = rebind(&self.pilot.endpoint, &before)
-                        .map(|socket| self.pilot.socket = socket)
-                {
-                    tracing::warn!(%error, "the session cannot go back to its old path");
-                }
-                Err(match class {
-                    FailureClass::Cancelled => MigrationError::TakenBack,
-                    _ if switched => MigrationError::Confirm { after: took },
-                    _ => MigrationError::Probe { after: took },
-                })
-            }
+        let switched = before.is_some();
+        if failed.is_some() {
+            // Before the report, so that it goes by the path that works.
+            before.into_iter().for_each(|before| self.go_back(&before));
+        }
+        let end = match failed {
+            None => Ok(Migrated { local: self.pilot.socket.local_addr().ok(), took }),
+            Some(FailureClass::Cancelled) => Err(MigrationError::TakenBack),
+            Some(_) if switched => Err(MigrationError::Confirm { after: took }),
+            Some(_) => Err(MigrationError::Probe { after: took }),
         };
-        if current.follows {
-            match &end {
-                Ok(_) => self.follow.migrated(),
-                Err(_) => self.follow.failed(now),
+        match (&end, &goal) {
+            (Ok(_), _) => {
+                self.follow.settled();
+                self.lookout.confirmed(self.pilot.connection.rtt(), now);
             }
+            (Err(_), Goal::Follow) => self.follow.failed(now),
+            (Err(_), _) => {}
         }
         self.report(report);
-        let observed = current.probed.map(|probed| probed.observed);
         let told = match &end {
-            Ok(migrated) => Ok((migrated.local.or(local), observed)),
+            Ok(migrated) => Ok((migrated.local, probed.map(|probed| probed.observed))),
             Err(error) => Err(error.class()),
         };
-        current.goal.end(number, end, &mut self.last);
+        goal.end(number, end, &mut self.last);
         // The driver outlives its sessions, unless it was aborted.
         let _ = self.pilot.inputs.send((self.pilot.slot, Input::PathEnded(told))).await;
     }
 
+    /// Puts the session on the path that it had. If that fails there is no path that is known to work: the session ends, and
+    /// the next one begins.
+    fn go_back(&mut self, before: &UdpSocket) {
+        match rebind(&self.pilot.endpoint, before) {
+            Ok(socket) => self.pilot.socket = socket,
+            Err(error) => {
+                tracing::warn!(%error, "the session cannot go back to its old path, and ends");
+                let code = CloseCode::Internal;
+                self.pilot.connection.close(code.code().into(), code.name().as_bytes());
+            }
+        }
+    }
+
     fn report(&self, report: PathReport) {
         tracing::info!(?report, "path migration");
-        if !self.relay_knows {
-            return;
+        if self.relay_knows {
+            // A relay that does not take it is as good as gone; then the session says so.
+            let _ = self.pilot.control.try_send(Frame::PathReport(report).encode());
         }
-        // A relay that does not take it is as good as gone; then the session says so.
-        let _ = self.pilot.control.try_send(Frame::PathReport(report).encode());
     }
 }
 
 impl Current {
     /// Nobody waits for what it could still find out.
     fn is_abandoned(&self) -> bool {
-        self.attempt.step() == Some(Step::Probe)
-            && match &self.goal {
-                Goal::Probe(reply) => reply.is_closed(),
-                Goal::Migrate(reply) => reply.as_ref().is_some_and(Reply::is_closed),
-            }
-    }
-}
-
-impl Goal {
-    fn fail(self, error: MigrationError) {
-        self.end(0, Err(error), &mut None);
-    }
-
-    /// Tells whoever waits. If nobody does, it is kept for who may ask.
-    fn end(self, number: u64, end: Result<Migrated, MigrationError>, last: &mut Option<Last>) {
-        match (self, end) {
-            (Self::Migrate(Some(reply)), end) => drop(reply.send(end)),
-            (Self::Migrate(None), end) => *last = Some((number, end)),
-            (Self::Probe(reply), Err(error)) => drop(reply.send(Err(error))),
-            // A probe that is answered has ended before.
-            (Self::Probe(_), Ok(_)) => {}
-        }
+        self.attempt.step() == Some(Step::Probe) && self.goal.is_abandoned()
     }
 }
 
 /// What is said about a path has this size.
 pub(crate) fn padded(connection: &Connection) -> usize {
     connection.max_datagram_size().unwrap_or(0).min(PADDED)
+}
+
+/// Whether the kernel chooses from which address each of its packets leaves.
+fn is_anywhere(socket: &UdpSocket) -> bool {
+    socket.local_addr().is_ok_and(|address| address.ip().is_unspecified())
 }
 
 /// Has the endpoint use this socket. Gives a handle of it.

@@ -36,14 +36,26 @@ fn a_session_is_told_all_of_it_and_the_default_is_not_worth_a_word() {
     let now = Instant::now();
     let mut policies = policies();
     assert_eq!(policies.welcomed(one, now), []);
-    assert!(!policies.comes_first());
+    assert!(!policies.comes_first(two));
     policies.change(Change::Mode(PolicyMode::Any)).unwrap();
-    assert!(!policies.comes_first(), "what comes before it is judged by less");
+    assert!(!policies.comes_first(two), "what comes before it is judged by less");
     let frame = policies.change(block()).unwrap();
     assert_eq!(policies.sessions(), [one]);
-    assert!(policies.comes_first());
+    assert!(policies.comes_first(two));
     let mode = Frame::Policy { mode: PolicyMode::Any };
     assert_eq!(policies.welcomed(two, now), [frame, mode]);
+}
+
+#[test]
+fn a_session_that_waits_for_a_policy_is_told_one_whatever_it_has_become() {
+    let [slot] = slots();
+    let mut policies = policies();
+    policies.change(block()).unwrap();
+    assert!(policies.comes_first(slot), "as its HELLO says");
+    let peers = vec![PEER];
+    policies.change(Change::Rule(Rule { verb: RuleVerb::Unblock, peers })).unwrap();
+    let told = policies.welcomed(slot, Instant::now());
+    assert_eq!(told, [Frame::Policy { mode: PolicyMode::default() }]);
 }
 
 #[test]

@@ -140,12 +140,16 @@ pub(super) async fn read_datagrams(
             Ok(Datagram::Aliased { alias, payload }) => senders.aliased(alias, payload),
             Ok(Datagram::Long { sender, payload }) => senders.long(sender, payload),
             // It is answered by the confirmation.
-            Ok(Datagram::Echo { nonce }) if paths.is_confirming() => paths.tell(News::Echo(nonce)),
+            Ok(Datagram::Echo { nonce }) if paths.is_confirming() => {
+                last_echo = Some(nonce);
+                paths.tell(News::Echo(nonce));
+            }
             // At once and past the queue: the relay decides by it whether a path works.
             Ok(Datagram::Echo { nonce }) => {
                 let _ = connection.send_datagram(echo_reply(nonce, padded(&connection)));
                 // It is repeated until answered; another nonce is another address.
                 if last_echo.replace(nonce) != Some(nonce) {
+                    paths.tell(News::SeenElsewhere);
                     let _ = inputs.send((slot, Input::Migrated)).await;
                 }
             }

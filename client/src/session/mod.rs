@@ -110,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) path_numbers: Arc<AtomicU64>,
     /// How long a probe of a path may take.
     pub(crate) probe_deadline: Duration,
+    /// How often QUIC sends something by itself.
+    pub(crate) keep_alive: Duration,
 }
 
 impl Session {
@@ -161,6 +163,7 @@ impl Session {
             inputs: self.inputs.clone(),
             numbers: self.path_numbers.clone(),
             probe_deadline: self.probe_deadline,
+            keep_alive: (welcome.keep_alive, self.keep_alive),
         };
         tasks.spawn(pilot.run(orders));
         let local = endpoint.local_addr().ok();

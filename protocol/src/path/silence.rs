@@ -40,6 +40,8 @@ pub struct Silence {
     /// When something was heard last, and what had been sent by then.
     last: Counters,
     heard_at: Instant,
+    /// Since when something is unanswered.
+    asked_at: Option<Instant>,
     /// Since when packets come without a silence, and how many have come.
     run: (Instant, u64),
     echoes: u32,
@@ -50,21 +52,32 @@ impl Silence {
     /// Of a connection on which something was just heard.
     #[must_use]
     pub const fn new(counters: Counters, now: Instant) -> Self {
-        Self { last: counters, heard_at: now, run: (now, 0), echoes: 0, next_at: now }
+        Self {
+            last: counters,
+            heard_at: now,
+            asked_at: None,
+            run: (now, 0),
+            echoes: 0,
+            next_at: now,
+        }
     }
 
     /// Whether to send an echo now.
     pub fn look(&mut self, counters: Counters, rtt: Duration, now: Instant) -> bool {
-        let silent = now.saturating_duration_since(self.heard_at);
         if counters.heard != self.last.heard {
-            if silent >= LEAST {
+            if now.saturating_duration_since(self.heard_at) >= LEAST {
                 self.run = (now, 0);
             }
             self.run.1 += counters.heard.saturating_sub(self.last.heard);
             (self.last, self.heard_at, self.echoes) = (counters, now, 0);
+            self.asked_at = None;
             return false;
         }
-        if !self.expects(counters) || silent < patience(rtt) {
+        if counters.eliciting != self.last.eliciting {
+            self.asked_at.get_or_insert(now);
+        }
+        let Some(since) = self.expects_since() else { return false };
+        if now.saturating_duration_since(since) < patience(rtt) {
             return false;
         }
         if self.echoes == ECHOES || (self.echoes > 0 && now < self.next_at) {
@@ -77,16 +90,17 @@ impl Silence {
 
     /// Whether it is to be looked at soon again: something may be due within a second.
     #[must_use]
-    pub fn is_tense(&self, counters: Counters, now: Instant) -> bool {
+    pub fn is_tense(&self, now: Instant) -> bool {
         let recent = now.saturating_duration_since(self.heard_at) < LEAST * 2;
-        recent || (self.expects(counters) && self.echoes < ECHOES)
+        recent || (self.expects_since().is_some() && self.echoes < ECHOES)
     }
 
-    fn expects(&self, counters: Counters) -> bool {
+    /// Since when traffic is expected that has not come, if it is.
+    fn expects_since(&self) -> Option<Instant> {
         let (since, packets) = self.run;
         let steady =
             packets >= STEADY.0 && self.heard_at.saturating_duration_since(since) >= STEADY.1;
-        steady || counters.eliciting != self.last.eliciting
+        if steady { Some(self.heard_at) } else { self.asked_at }
     }
 }
 
@@ -142,9 +156,18 @@ mod tests {
     #[test]
     fn what_is_unanswered_is_asked_for() {
         let asked = echoes(1000, |_| 0, |ms| u64::from(ms >= 100), RTT);
-        assert_eq!(asked.first(), Some(&300));
+        assert_eq!(asked.first(), Some(&400));
         let answered = echoes(1000, |ms| u64::from(ms >= 120), |ms| u64::from(ms >= 100), RTT);
         assert_eq!(answered, [0; 0]);
+    }
+
+    #[test]
+    fn a_keep_alive_is_given_its_time_and_needs_no_echo() {
+        // Sent every 12 s, and acknowledged a round trip later.
+        let asked = echoes(60_000, |ms| (ms + 11_980) / 12_000, |ms| ms / 12_000, RTT);
+        assert_eq!(asked, [0; 0]);
+        let asked = echoes(20_000, |_| 0, |ms| ms / 12_000, RTT);
+        assert_eq!(asked.first(), Some(&12_300), "if it is lost");
     }
 
     #[test]
@@ -170,7 +193,7 @@ mod tests {
         let mut tense = |ms: u32| {
             let now = start + MS * ms;
             silence.look(counters, RTT, now);
-            silence.is_tense(counters, now)
+            silence.is_tense(now)
         };
         assert!(tense(0));
         assert!(!tense(700));

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::report::PathReport;
 use crate::class::FailureClass;
 
@@ -83,7 +85,9 @@ pub struct PathWatch {
     open: BTreeMap<u64, Announced>,
     /// The highest number that was heard of.
     highest: u64,
-    nonce: u64,
+    /// What nonces are made of: nobody who has seen some knows the next one.
+    seed: u64,
+    nonces: u64,
     ended: Vec<Ended>,
 }
 
@@ -119,7 +123,8 @@ impl PathWatch {
             pending: None,
             open: BTreeMap::new(),
             highest: 0,
-            nonce: seed,
+            seed,
+            nonces: 0,
             ended: Vec::new(),
         }
     }
@@ -138,6 +143,18 @@ impl PathWatch {
         }
         let pending = self.pending.as_mut()?;
         (pending.echo_at <= now && address == pending.address).then(|| pending.ask(rtt, now))
+    }
+
+    /// Whether nothing was heard yet of the attempt with this number.
+    #[must_use]
+    pub const fn is_news(&self, attempt: u64) -> bool {
+        attempt > self.highest
+    }
+
+    /// Whether packets of the attempt with this number were seen, and it has no end yet.
+    #[must_use]
+    pub fn has_seen(&self, attempt: u64) -> bool {
+        matches!(self.open.get(&attempt), Some(Announced::Seen(_) | Announced::Valid(..)))
     }
 
     /// PATH_CONFIRM came, and the client's address is `address`.
@@ -243,9 +260,12 @@ impl PathWatch {
     /// The client announces an attempt, which is under way.
     fn begin(&mut self, attempt: u64, address: SocketAddr, now: Instant) {
         let since = match &mut self.pending {
-            // Its first packet came before it said what it is.
+            // Its first packet came before it said what it is. If that was somewhere else it has all of its time from now on.
             Some(pending) if pending.attempt.is_none() => {
                 pending.attempt = Some(attempt);
+                if pending.address != address {
+                    pending.since = now;
+                }
                 pending.since
             }
             _ => {
@@ -332,9 +352,12 @@ impl PathWatch {
     }
 
     fn next_nonce(&mut self) -> [u8; 8] {
-        self.nonce =
-            self.nonce.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        self.nonce.to_be_bytes()
+        self.nonces += 1;
+        let hash = Sha256::new()
+            .chain_update(self.seed.to_be_bytes())
+            .chain_update(self.nonces.to_be_bytes())
+            .finalize();
+        std::array::from_fn(|index| hash[index])
     }
 }
 

@@ -1,4 +1,8 @@
-//! A UDP socket of QUIC's that answers probes by itself.
+//! A UDP socket of QUIC's that answers probes by itself, and shows an address of IPv4 as that.
+//!
+//! A socket of IPv6 that takes both shows 192.0.2.1 as `::ffff:192.0.2.1`. To quinn that is an address of IPv6, and a client whose
+//! NAT gives it another port is one on another path, of which nothing is known: neither round trip nor window nor MTU. Of an equal
+//! address of IPv4 it keeps them.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -17,12 +21,15 @@ use super::Responder;
 #[derive(Debug)]
 pub(crate) struct ProbedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
+    /// It is one of IPv6.
+    is_v6: bool,
     responder: Responder,
 }
 
 impl ProbedSocket {
     pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, responder: Responder) -> Self {
-        Self { inner, responder }
+        let is_v6 = inner.local_addr().is_ok_and(|address| address.is_ipv6());
+        Self { inner, is_v6, responder }
     }
 
     /// Looks at what came from one address at one time: one packet, or several of one size, of which the last may be shorter.
@@ -51,7 +58,7 @@ impl ProbedSocket {
             src_ip: meta.dst_ip,
         };
         // What cannot be sent now is lost, as on any network: the client tries again.
-        let _ = self.inner.try_send(&transmit);
+        let _ = self.try_send(&transmit);
     }
 }
 
@@ -61,7 +68,15 @@ impl AsyncUdpSocket for ProbedSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
+        let SocketAddr::V4(to) = transmit.destination else {
+            return self.inner.try_send(transmit);
+        };
+        if !self.is_v6 {
+            return self.inner.try_send(transmit);
+        }
+        let destination = (to.ip().to_ipv6_mapped(), to.port()).into();
+        let Transmit { ecn, contents, segment_size, src_ip, .. } = *transmit;
+        self.inner.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
     }
 
     fn poll_recv(
@@ -71,8 +86,11 @@ impl AsyncUdpSocket for ProbedSocket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
-        for (buffer, meta) in buffers.iter_mut().zip(&*meta).take(count) {
+        for (buffer, meta) in buffers.iter_mut().zip(&mut *meta).take(count) {
             let length = meta.len.min(buffer.len());
+            if self.is_v6 {
+                meta.addr = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            }
             self.look(&mut buffer[..length], meta);
         }
         Poll::Ready(Ok(count))
@@ -92,5 +110,60 @@ impl AsyncUdpSocket for ProbedSocket {
 
     fn may_fragment(&self) -> bool {
         self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::UdpSocket;
+
+    use baton_protocol::id::RelayId;
+    use quinn::{Runtime as _, TokioRuntime};
+
+    use super::*;
+    use crate::directory::Directory;
+    use crate::metrics::Metrics;
+    use crate::paths::ProbeKey;
+
+    fn socket(address: &str) -> Arc<ProbedSocket> {
+        let me = RelayId::from_u32(1);
+        let metrics = Arc::<Metrics>::default();
+        let directory = Arc::new(Directory::new(me, 1, metrics.clone()));
+        let key = Arc::new(ProbeKey::new(me, [7; 16]));
+        let responder = Responder::new(key, directory, metrics, Instant::now());
+        let socket = UdpSocket::bind(address).unwrap();
+        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
+        Arc::new(ProbedSocket::new(socket, responder))
+    }
+
+    #[tokio::test]
+    async fn an_address_of_ipv4_is_one_whatever_the_socket() {
+        for address in ["127.0.0.1:0", "[::]:0"] {
+            let socket = socket(address);
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            client.send_to(b"hello", ("127.0.0.1", port)).unwrap();
+            let mut bytes = [0; 2048];
+            let mut meta = [RecvMeta::default()];
+            let count = poll_fn(|context| {
+                let mut buffers = [IoSliceMut::new(&mut bytes)];
+                socket.poll_recv(context, &mut buffers, &mut meta)
+            });
+            assert_eq!(count.await.unwrap(), 1);
+            let [RecvMeta { addr, dst_ip, .. }] = meta;
+            assert_eq!(addr, client.local_addr().unwrap(), "seen by {address}");
+            let answer = Transmit {
+                destination: addr,
+                ecn: None,
+                contents: b"good day",
+                segment_size: None,
+                src_ip: dst_ip,
+            };
+            socket.try_send(&answer).unwrap();
+            let (length, from) = client.recv_from(&mut bytes).unwrap();
+            assert_eq!((&bytes[..length], from.port()), (&b"good day"[..], port));
+        }
     }
 }

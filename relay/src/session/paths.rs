@@ -1,12 +1,13 @@
 //! Where a session's client is: probe ids for it, its migrations, and how long nothing may be heard of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_protocol::class::FailureClass;
 use baton_protocol::datagram;
 use baton_protocol::frame::RouteId;
-use baton_protocol::path::report::PathReport;
+use baton_protocol::path::report::{Allowance, PathReport};
 use baton_protocol::path::vigil::{Standing, Vigil};
 use baton_protocol::path::watch::{Answer, Ended, PathWatch};
 use bytes::Bytes;
@@ -24,10 +25,6 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How often it looks for a new address where no datagrams come that would show one. Ten thousand sessions do this.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
-/// So many attempts may be reported at once, and one for each further interval: each is answered with new ids.
-const REPORTS: u32 = 64;
-const REPORT_INTERVAL: Duration = Duration::from_millis(125);
-
 /// See the [module](self).
 pub(super) struct Paths<'a> {
     shared: &'a Arc<Shared>,
@@ -35,19 +32,23 @@ pub(super) struct Paths<'a> {
     watch: PathWatch,
     vigil: Vigil,
     tick_at: Instant,
-    /// When it will have used up none of the reports that it may make.
-    reports_at: Instant,
+    /// Where the client was when it was looked at last, and how many packets of it had been heard.
+    last: (SocketAddr, u64),
+    /// Attempts cost a line in the log, and probe ids.
+    allowance: Allowance,
 }
 
 impl<'a> Paths<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, handle: &'a Arc<Handle>, now: Instant) -> Self {
+        let address = handle.connection.remote_address();
         Self {
-            watch: PathWatch::new(handle.connection.remote_address(), rand::random()),
+            watch: PathWatch::new(address, rand::random()),
+            last: (address, 0),
             vigil: Vigil::new(now),
             shared,
             handle,
             tick_at: now + idle_tick(shared),
-            reports_at: now,
+            allowance: Allowance::new(now),
         }
     }
 
@@ -62,7 +63,7 @@ impl<'a> Paths<'a> {
             return Ok(false);
         }
         self.look(now);
-        let heard = self.handle.connection.stats().udp_rx.datagrams;
+        let (_, heard) = self.last;
         let was_suspect = self.vigil.is_suspect();
         let standing = self.vigil.look(&self.shared.timers, heard, now);
         let suspects = i64::from(self.vigil.is_suspect()) - i64::from(was_suspect);
@@ -77,7 +78,16 @@ impl<'a> Paths<'a> {
     /// Looks where the client is, and asks there if that is news.
     pub(super) fn look(&mut self, now: Instant) {
         let connection = &self.handle.connection;
-        let nonce = self.watch.tick(connection.remote_address(), connection.rtt(), now);
+        let (address, heard) = (connection.remote_address(), connection.stats().udp_rx.datagrams);
+        let before = std::mem::replace(&mut self.last, (address, heard));
+        if address != before.0 && heard == before.1 {
+            // Nothing came from there: QUIC has gone back by itself, because its own validation of the path was lost. The client's
+            // next packet takes it along again.
+            self.last.0 = before.0;
+            self.tick_at = now + idle_tick(self.shared);
+            return;
+        }
+        let nonce = self.watch.tick(address, connection.rtt(), now);
         let tick = if self.watch.is_asking() { TICK } else { idle_tick(self.shared) };
         self.tick_at = now + tick;
         if let Some(nonce) = nonce {
@@ -94,6 +104,9 @@ impl<'a> Paths<'a> {
 
     /// The client asks whether the path works that it has switched to.
     pub(super) fn confirm(&mut self, attempt: u64, nonce: [u8; 8], now: Instant) {
+        if self.watch.is_news(attempt) && !self.allowance.take_at_relay(now) {
+            return;
+        }
         let connection = &self.handle.connection;
         let (address, rtt) = (connection.remote_address(), connection.rtt());
         match self.watch.confirm(attempt, nonce, address, rtt, now) {
@@ -107,19 +120,14 @@ impl<'a> Paths<'a> {
         self.count();
     }
 
-    /// The client says how an attempt ended. Gives new probe ids for it.
-    pub(super) fn report(
-        &mut self,
-        report: PathReport,
-        now: Instant,
-    ) -> Result<Vec<RouteId>, Fault> {
-        self.reports_at = self.reports_at.max(now) + REPORT_INTERVAL;
-        if self.reports_at > now + REPORT_INTERVAL * REPORTS {
-            return Err(Fault::Restless);
+    /// The client says how an attempt ended. Gives new probe ids for it, unless there were too many.
+    pub(super) fn report(&mut self, report: PathReport, now: Instant) -> Option<Vec<RouteId>> {
+        if !self.watch.has_seen(report.attempt) && !self.allowance.take_at_relay(now) {
+            return None;
         }
         self.watch.report(report, self.handle.connection.remote_address(), now);
         self.count();
-        Ok(self.probe_ids())
+        Some(self.probe_ids())
     }
 
     /// New ids for probes, in place of those before.

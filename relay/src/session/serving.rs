@@ -351,8 +351,8 @@ impl<'a> Serving<'a> {
                 }
                 Order::Renew { token } => self.renew(&token, Instant::now()),
                 Order::PathReport(report) => {
-                    let ids = self.paths.report(report, Instant::now())?;
-                    self.session.probes(ids);
+                    let ids = self.paths.report(report, Instant::now());
+                    ids.into_iter().for_each(|ids| self.session.probes(ids));
                 }
                 Order::Moved { stamp, relay } => directory.moved(self.handle, stamp, relay),
                 Order::Reclaim { ticket } => self.reclaim(&ticket, Instant::now())?,

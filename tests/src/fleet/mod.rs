@@ -31,6 +31,7 @@ pub struct Fleet {
     ca: String,
     key: Vec<u8>,
     started: u64,
+    listen: SocketAddr,
 }
 
 /// How the drain of one relay went.
@@ -54,6 +55,14 @@ impl Fleet {
     /// # Panics
     /// When they do not come up.
     pub async fn start(count: usize) -> Self {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0)), count).await
+    }
+
+    /// So many relays, all linked, which listen there: as `[::]:0`, say, as relays do where nobody says otherwise.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start_on(listen: SocketAddr, count: usize) -> Self {
         let made = rcgen::generate_simple_self_signed(vec![SERVER_NAME.into()]);
         let made = made.expect("a certificate");
         let mut fleet = Self {
@@ -63,6 +72,7 @@ impl Fleet {
             ca: made.cert.pem(),
             key: made.signing_key.serialize_der(),
             started: 0,
+            listen,
         };
         for _ in 0..count {
             fleet.add().await;
@@ -82,7 +92,7 @@ impl Fleet {
     /// When there is none.
     #[must_use]
     pub fn address_of_oldest(&self) -> SocketAddr {
-        self.relays[0].address()
+        reached_at(&self.relays[0])
     }
 
     /// How the relays are, from the oldest to the newest.
@@ -130,7 +140,7 @@ impl Fleet {
         let relay = Relay::start(Config {
             name: format!("relay {number}"),
             pool: "tests/edge".into(),
-            listen: any,
+            listen: self.listen,
             mesh_listen: any,
             mesh_advertise: None,
             admin_listen: any,
@@ -148,7 +158,7 @@ impl Fleet {
         let addresses = self.relays.iter().map(Relay::mesh_address).collect();
         relay.set_seeds(Seeds { addresses });
         relay.ready().await;
-        self.balancer.add(relay.address());
+        self.balancer.add(reached_at(&relay));
         self.relays.push(relay);
     }
 
@@ -186,7 +196,7 @@ impl Fleet {
         let drained = tokio::time::timeout(grace + Duration::from_secs(10), old.drained()).await;
         let status = old.status();
         assert!(drained.is_ok(), "not drained: {status:?}");
-        self.balancer.remove(old.address());
+        self.balancer.remove(reached_at(&old));
         let report = status.drain.expect("a report");
         old.stop().await;
         Drained {
@@ -206,7 +216,7 @@ impl Fleet {
         let place = self.relays.iter().position(|relay| relay.id().to_string() == id);
         let relay = self.relays.remove(place.expect("a relay of the fleet"));
         // First, so that its clients hear nothing of its end.
-        self.balancer.cut(relay.address());
+        self.balancer.cut(reached_at(&relay));
         drop(relay);
     }
 
@@ -217,10 +227,21 @@ impl Fleet {
 
     /// Ends all relays.
     pub async fn stop(self) {
-        for relay in self.relays {
+        self.last_metrics().await;
+    }
+
+    /// Ends all relays, and gives their metrics: whatever was under way has its end in them.
+    pub async fn last_metrics(self) -> Vec<String> {
+        for relay in &self.relays {
             relay.stop().await;
         }
+        self.metrics()
     }
+}
+
+/// Its address on this machine.
+fn reached_at(relay: &Relay) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], relay.address().port()))
 }
 
 impl std::ops::AddAssign for Drained {

@@ -53,11 +53,14 @@ async fn listen(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_change_of_its_own_the_gap_is_four_round_trips_and_200_ms_at_most() {
-    for delay in DELAYS {
+    for (delay, listens) in DELAYS.into_iter().zip(["127.0.0.1", "127.0.0.1", "[::]"]) {
         let conditions = Both::same(Conditions { delay, ..Conditions::default() });
         let (rtt, bound) = (delay * 2, delay * 8 + 200 * MS);
         for lost in 1..=3 {
-            let stage = Stage::set(conditions, 3).await;
+            let stage = match listens {
+                "[::]" => Stage::dual_stack(conditions, 3).await,
+                _ => Stage::set(conditions, 3).await,
+            };
             let clients = stage.clients(1..=2, Duration::from_secs(3)).await;
             stage.network.newcomers(conditions, lost);
             let heard = listen(&stage, &clients, async |listener: &Client| {

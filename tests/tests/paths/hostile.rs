@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use baton_tests::figures;
+use baton_tests::traffic::{Flow, exchange};
 use baton_tests::udp_proxy::{Both, Conditions};
 
-use crate::stage::{Ends, Stage, assert_stayed, connections, migrate_all};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::stage::{Ends, Stage, after, assert_stayed, connections, migrate_all, socket};
 
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What a probe may take.
 const PROBE: Duration = Duration::from_secs(3);
@@ -29,15 +33,27 @@ async fn over(what: &str, conditions: Conditions, (clients, times): (u8, usize))
     let before = connections(&clients);
     let ends = migrate_all(&clients, times).await;
     stage.counts("path", &ends).await;
-    assert_eq!(stage.counted("rebind"), Ends::default(), "all of them were announced");
     assert_stayed(&clients, &before);
+    for client in clients {
+        client.close().await;
+    }
+    // What had not come to its end has one when the relay's sessions have theirs.
+    let metrics = stage.fleet.last_metrics().await;
+    assert_eq!(Ends::of(&metrics[0], "path"), ends);
+    assert_eq!(Ends::of(&metrics[0], "rebind"), Ends::default(), "all of them were announced");
     figures::record(
         "paths",
         &format!("migrations, {what}"),
         format!("{} of {} succeeded; the relay counts the same", ends.ok, ends.all()),
     );
-    stage.end(clients).await;
     ends
+}
+
+/// As many open files as this process may have.
+fn raise_open_files() -> std::io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 fn share(ends: &Ends) -> f64 {
@@ -67,10 +83,42 @@ async fn migrations_succeed_whatever_the_network_does_as_long_as_it_passes_packe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_migrations_of_fifty_sessions_succeed_over_a_lossy_network() {
+    // The network keeps a socket for each address that ever was.
+    raise_open_files().unwrap();
     let conditions = Conditions { loss: 0.05, delay: 10 * MS, ..Conditions::default() };
     let ends = over("1,000 in 50 sessions, 5 % lost", conditions, THOUSAND).await;
     assert_eq!(ends.all(), 1000);
     assert!(share(&ends) >= OF_THOUSAND, "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_a_narrower_path_is_lost_for_a_moment_and_not_for_ever() {
+    let stage = Stage::set(Both::same(Conditions::default()), 1).await;
+    let clients = stage.clients(1..=2, PROBE).await;
+    let before = connections(&clients);
+    let narrow = Conditions { max_size: Some(1232), ..Conditions::default() };
+    stage.network.newcomers(Both::same(narrow), 0);
+    let flow = Flow { every: 5 * MS, burst: 1, length: 1199 };
+    let (there, back, ()) = tokio::join!(
+        exchange(&clients[0], &clients[1], flow, after(10 * SECOND)),
+        exchange(&clients[1], &clients[0], flow, after(10 * SECOND)),
+        async {
+            tokio::time::sleep(2 * SECOND).await;
+            clients[0].paths().migrate(socket()).await.unwrap();
+        }
+    );
+    for (way, exchanged) in [("to the relay", there), ("from the relay", back)] {
+        let received = exchanged.unwrap().received;
+        let gap = received.gaps().longest();
+        figures::record(
+            "paths",
+            &format!("full payloads {way}, longest gap on a path that became narrower"),
+            format!("{} ms", gap.as_millis()),
+        );
+        assert!(gap <= 5 * SECOND, "{way}: {gap:?}");
+    }
+    assert_stayed(&clients, &before);
+    stage.end(clients).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

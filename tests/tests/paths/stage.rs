@@ -32,7 +32,16 @@ pub(crate) struct Ends {
 
 impl Stage {
     pub(crate) async fn set(conditions: Both, seed: u64) -> Self {
-        let fleet = Fleet::start(1).await;
+        Self::before(Fleet::start(1).await, conditions, seed).await
+    }
+
+    /// With a relay that listens as relays do where nobody says otherwise.
+    pub(crate) async fn dual_stack(conditions: Both, seed: u64) -> Self {
+        let fleet = Fleet::start_on("[::]:0".parse().unwrap(), 1).await;
+        Self::before(fleet, conditions, seed).await
+    }
+
+    async fn before(fleet: Fleet, conditions: Both, seed: u64) -> Self {
         let here = Arc::new(Outside::here());
         let address = fleet.address_of_oldest();
         let network = UdpProxy::start(here, address, conditions, seed).await.unwrap();
@@ -68,23 +77,9 @@ impl Stage {
         self.fleet.statuses().remove(0)
     }
 
-    /// A series of the relay's metrics.
-    pub(crate) fn count(&self, series: &str) -> u64 {
-        let metrics = self.fleet.metrics().remove(0);
-        let line = metrics.lines().find(|line| line.starts_with(series)).expect(series);
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
     /// How many migrations of a kind the relay has counted.
     pub(crate) fn counted(&self, kind: &str) -> Ends {
-        let one = |result: &str, class: &str| {
-            self.count(&format!(
-                r#"baton_relay_migrations_total{{class="{class}",kind="{kind}",result="{result}"}}"#
-            ))
-        };
-        let failed = FailureClass::ALL.map(|class| (class.name(), one("failed", class.name())));
-        let failed = failed.into_iter().filter(|(_, count)| *count > 0).collect();
-        Ends { ok: one("ok", "none"), failed }
+        Ends::of(&self.fleet.metrics()[0], kind)
     }
 
     /// Waits until the relay has counted these, and no others.
@@ -104,6 +99,20 @@ impl Stage {
 }
 
 impl Ends {
+    /// Of this kind, as a relay's metrics say.
+    pub(crate) fn of(metrics: &str, kind: &str) -> Self {
+        let one = |result: &str, class: &str| -> u64 {
+            let series = format!(
+                r#"baton_relay_migrations_total{{class="{class}",kind="{kind}",result="{result}"}}"#
+            );
+            let line = metrics.lines().find(|line| line.starts_with(&series)).expect("a series");
+            line.rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let failed = FailureClass::ALL.map(|class| (class.name(), one("failed", class.name())));
+        let failed = failed.into_iter().filter(|(_, count)| *count > 0).collect();
+        Self { ok: one("ok", "none"), failed }
+    }
+
     pub(crate) fn add(&mut self, failed: Option<FailureClass>) {
         match failed {
             None => self.ok += 1,

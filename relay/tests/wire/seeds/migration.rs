@@ -67,7 +67,11 @@ async fn a_session_that_falls_silent_is_suspect_and_is_removed_when_its_window_i
 
 #[tokio::test]
 async fn a_session_that_migrates_within_its_window_stays() {
-    let relay = Relay::start(hasty()).unwrap();
+    let config = hasty();
+    // However busy this machine is.
+    let (migration_window, idle) = (Duration::from_secs(20), Duration::from_secs(30));
+    let timers = Timers { migration_window, idle, ..config.timers };
+    let relay = Relay::start(Config { timers, ..config }).unwrap();
     relay.set_seeds(Seeds::default());
     relay.ready().await;
     let (mut peer, _) = attach(&relay).await;
