@@ -89,23 +89,26 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let (mut parts, mut step) = begin(shared, &handle, joined);
     let Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks } =
         &mut parts;
-    let (mut pace, mut passes) = (Pace::new(Instant::now()), 0_u8);
+    // Boxed: what the task of a session holds, it holds for hours, in the size of the largest thing that it does.
+    // Boxed, as what it waits for seldom: a session's task holds for hours what it holds.
+    let (mut pace, mut passes) = (Box::new(Pace::new(Instant::now())), 0_u8);
     let fault = loop {
-        passes = passes.wrapping_add(1);
-        if passes.is_multiple_of(IN_A_TURN) {
-            // Boxed: it is rare, and what a session's task holds it holds for hours.
-            Box::pin(CONTROL.others_first()).await;
-        }
         // What is due is done on every pass: what never ends must not keep it waiting.
-        let now = Instant::now();
-        let due = step.and_then(|()| serving.handle_timeout(now));
+        let due = step.and_then(|()| serving.handle_timeout(Instant::now()));
         if let Err(fault) = due {
             break fault;
         }
         registration.set_phase(serving.phase());
+        passes = passes.wrapping_add(1);
+        if passes.is_multiple_of(IN_A_TURN) {
+            Box::pin(CONTROL.others_first()).await;
+        }
         let room = outbox.has_room();
-        let pause = pace.pause(now);
-        let timeout = pause.into_iter().fold(serving.poll_timeout(), Instant::min);
+        let (may_ask, timeout) = {
+            let pause = pace.pause(Instant::now());
+            let timeout = pause.into_iter().fold(serving.poll_timeout(), Instant::min);
+            (room && pause.is_none(), timeout)
+        };
         step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
@@ -116,7 +119,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             }
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
-            read = read_control(receive, decoder, &mut pace), if room && pause.is_none() => {
+            read = read_control(receive, decoder, &mut pace), if may_ask => {
                 serving.read(read)
             }
             () = outbox.room(), if !room => Ok(()),
