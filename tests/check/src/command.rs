@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::panics::Panics;
 use crate::report::{Outcome, Recorded};
 
 /// How often it is looked at whether a command has ended.
@@ -94,6 +95,7 @@ impl CargoTest {
         let figures = tempfile::NamedTempFile::new()?;
         let mut passed = 0;
         let mut failed = 0;
+        let mut panics = Panics::default();
         let mut command = self.command();
         command.args(filter);
         // What tests record goes there; and where they need a cluster, one is up.
@@ -102,8 +104,10 @@ impl CargoTest {
             let (p, f) = counted(line);
             passed += p;
             failed += f;
+            panics.see(line);
         });
-        result.with_context(|| format!("{failed} of {} tests failed", passed + failed))?;
+        let failure = || format!("{failed} of {} tests failed", passed + failed);
+        result.map_err(|error| anyhow!("{}: {error:#}{}", failure(), panics.text()))?;
         outcome(passed, Recorded::read(&fs::read_to_string(figures.path())?))
     }
 

@@ -7,6 +7,7 @@
 mod cluster;
 mod command;
 mod fresh;
+mod panics;
 mod report;
 mod targets;
 

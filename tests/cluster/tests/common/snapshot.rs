@@ -15,6 +15,9 @@ const FOLDERS: [&str; 5] = ["/etc", "/opt", "/run", "/usr/libexec", "/var"];
 /// Mounts that come and go with the logins and services of a machine under systemd.
 const SYSTEMD_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/user/"];
 
+/// Programs that take in the orphans of a container or a login.
+const INITS: [&str; 6] = ["catatonit", "docker-init", "dumb-init", "init", "systemd", "tini"];
+
 /// Traces, each a line.
 #[derive(Debug)]
 pub(crate) struct Snapshot(BTreeSet<String>);
@@ -69,11 +72,44 @@ fn processes(traces: &mut BTreeSet<String>) {
             continue;
         }
         // By the program's own name: a path may hold any word.
-        let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if is_ours(&program) {
+        let program = program(&name);
+        if is_ours(&program) && !is_of_another(&name) {
             traces.insert(format!("process {name} {program}"));
         }
     }
+}
+
+fn program(process: &str) -> String {
+    let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
+}
+
+/// Did somebody else start this process, who is still there: another test, beside this one? What a cluster leaves are this test's own
+/// descendants, or orphans and their descendants.
+fn is_of_another(process: &str) -> bool {
+    let own = std::process::id().to_string();
+    let mut process = process.to_owned();
+    loop {
+        if process == own {
+            return false;
+        }
+        match parent(&process) {
+            // It has just ended.
+            None => return false,
+            // Of the first process, and of those that take orphans in as it does.
+            Some(parent) if parent == "1" || parent == "0" => return !is_ours(&program(&process)),
+            Some(parent) if INITS.contains(&program(&parent).as_str()) => {
+                return !is_ours(&program(&process));
+            }
+            Some(parent) => process = parent,
+        }
+    }
+}
+
+fn parent(process: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // proc_pid_stat(5): state and parent follow the command.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1).map(str::to_owned)
 }
 
 fn files(folder: &Path, traces: &mut BTreeSet<String>) {
@@ -106,6 +142,18 @@ fn is_systemds(group: &Path) -> bool {
     let (own, parent) = (name(group), group.parent().map(name).unwrap_or_default());
     let is_login = own == "user.slice" || (own.starts_with("session-") && own.ends_with(".scope"));
     is_login || (parent == "system.slice" && !is_ours(&own))
+}
+
+#[test]
+fn processes_of_others_do_not_count_and_orphans_and_our_own_do() {
+    let mut own = Command::new("sleep").arg("60").spawn().unwrap();
+    assert!(!is_of_another(&own.id().to_string()), "a child");
+    own.kill().unwrap();
+    own.wait().unwrap();
+    assert!(!is_of_another(&own.id().to_string()), "gone");
+    let parent = parent("self").unwrap();
+    // Whatever started this test is of somebody else, unless it is the machine's first process.
+    assert!(parent == "1" || parent == "0" || is_of_another(&parent), "{}", program(&parent));
 }
 
 #[test]
