@@ -16,7 +16,7 @@ mod windows;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +67,9 @@ struct RunFlags {
     /// Only one load, and only what it costs: to see whether a change moves something
     #[arg(long, value_name = "LOAD", conflicts_with_all = ["write", "json"])]
     only: Option<Load>,
+    /// With --only: another build of baton-relay, beside which this one is measured
+    #[arg(long, value_name = "FILE", requires = "only")]
+    beside: Option<PathBuf>,
     /// Writes the tables into this document, between its two marks
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -141,7 +144,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let ground = Ground::new()?;
 
     say("relays start, and their clients attach");
-    let relayed = Relayed::start(&ground).await?;
+    let relayed = Relayed::start(&ground, flags.beside.as_deref()).await?;
     if let Some(load) = flags.only {
         let windows = relayed.windows(load, &extent).await?;
         println!("{}", report::cost(&windows)?);
@@ -177,14 +180,16 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
 
 /// The relays that carry datagrams, and all links through them.
 struct Relayed {
-    /// In the order of [`SUBJECTS`], and one without a relay.
+    /// In the order of [`SUBJECTS`], and another build of ours if there is one.
     subjects: Vec<Subject>,
+    /// Without a relay.
+    direct: Subject,
     _processes: Vec<Process>,
-    _baton: Baton,
+    _batons: Vec<Baton>,
 }
 
 impl Relayed {
-    async fn start(ground: &Ground) -> anyhow::Result<Self> {
+    async fn start(ground: &Ground, beside: Option<&Path>) -> anyhow::Result<Self> {
         let (raw, bare) = (Process::forwarder()?, Process::quinn_loop(ground)?);
         let baton = Baton::start(ground, Auth::Token, "relayed").await?;
         let (config, profile) = (bare::config(ground)?, profile(ground, &baton)?);
@@ -202,16 +207,27 @@ impl Relayed {
             .zip(links)
             .map(|((name, pid), links)| Subject { name, pid: Some(pid), links: Arc::new(links) })
             .collect();
-        subjects.push(Subject { name: "no relay", pid: None, links: Arc::new(vec![direct]) });
-        Ok(Self { subjects, _processes: vec![raw, bare], _baton: baton })
+        let direct = Subject { name: "no relay", pid: None, links: Arc::new(vec![direct]) };
+        let mut batons = vec![baton];
+        if let Some(program) = beside {
+            let other = Baton::start_program(program, ground, Auth::Token, "other").await?;
+            let (profile, mut links) = (self::profile(ground, &other)?, Vec::new());
+            for _ in 0..LINKS {
+                links.push(Link::baton(&profile).await?);
+            }
+            let pid = Some(other.process.pid());
+            subjects.push(Subject { name: "the other baton-relay", pid, links: Arc::new(links) });
+            batons.push(other);
+        }
+        Ok(Self { subjects, direct, _processes: vec![raw, bare], _batons: batons })
     }
 
     async fn windows(&self, load: Load, extent: &Extent) -> anyhow::Result<Vec<Vec<Window>>> {
-        let subjects = match load {
-            Load::Bulk | Load::Sparse => &self.subjects[..SUBJECTS.len()],
-            Load::Light => &self.subjects[..],
-        };
-        interleave(subjects, load, extent.rounds, extent.window).await
+        let mut subjects: Vec<_> = self.subjects.iter().collect();
+        if let Load::Light = load {
+            subjects.push(&self.direct);
+        }
+        interleave(&subjects, load, extent.rounds, extent.window).await
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) const SUBJECTS: [&str; 3] = ["raw UDP forwarder", "bare quinn loop", 
 const RAW: usize = 0;
 const BARE: usize = 1;
 const BATON: usize = 2;
+/// Under some loads a connection without any relay, under others another build of ours.
 const DIRECT: usize = 3;
+const OTHER: usize = 3;
 
 /// What a relay should be able to do.
 #[derive(Debug, Clone, Copy)]
@@ -73,12 +75,21 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
     ratio(&pairs).context("a ratio needs two rounds")
 }
 
-/// What the relay costs under one load, in one line.
+/// What the relay costs under one load: a line for each of those that it is compared with.
 pub(crate) fn cost(windows: &[Vec<Window>]) -> anyhow::Result<String> {
-    let [bare, baton] = [BARE, BATON].map(|which| costs(&windows[which]));
-    let [bare_us, baton_us] = [&bare, &baton].map(|costs| median(costs).unwrap_or_default());
-    let ratio = bounds(against(&baton, &bare)?);
-    Ok(format!("{ratio} of a bare quinn loop's: {baton_us:.2} of {bare_us:.2} us per datagram"))
+    let of = |which: usize| costs(&windows[which]);
+    let baton = of(BATON);
+    let others = [
+        ("a bare quinn loop's", Some(BARE)),
+        ("the other build's", windows.get(OTHER).map(|_| OTHER)),
+    ];
+    let lines = others.into_iter().filter_map(|(whose, which)| Some((whose, of(which?))));
+    let lines = lines.map(|(whose, other)| {
+        let [us, other_us] = [&baton, &other].map(|costs| median(costs).unwrap_or_default());
+        let ratio = bounds(against(&baton, &other)?);
+        Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per datagram"))
+    });
+    Ok(lines.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
 }
 
 impl Measured {

@@ -18,8 +18,9 @@ use crate::bare;
 use crate::quinn_loop::ALONE;
 use crate::subject::SERVER_NAME;
 
-/// Connections of one socket.
-const PER_ENDPOINT: usize = 2500;
+/// Connections of one socket: as many packets as that find room in its buffer, however small that is by default. What is lost
+/// there, while this process is busy with others, would be waited for as if the relay had been slow.
+const PER_ENDPOINT: usize = 250;
 
 /// Handshakes under way at a time: few enough that no relay asks for a retry.
 const AT_ONCE: usize = 32;

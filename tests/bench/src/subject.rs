@@ -138,6 +138,16 @@ impl Baton {
     /// Starts the program beside this one, and waits until it is ready.
     pub(crate) async fn start(ground: &Ground, auth: Auth, name: &str) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("baton-relay");
+        Self::start_program(&program, ground, auth, name).await
+    }
+
+    /// The same, of another program.
+    pub(crate) async fn start_program(
+        program: &Path,
+        ground: &Ground,
+        auth: Auth,
+        name: &str,
+    ) -> anyhow::Result<Self> {
         let (listen, mesh, admin) = (free_udp()?, free_udp()?, free_tcp()?);
         let drain = ground.path(&format!("drain-{name}"));
         std::fs::write(&drain, "")?;
@@ -145,7 +155,7 @@ impl Baton {
             Auth::Open => "open",
             Auth::Token => "token",
         };
-        let child = Command::new(&program)
+        let child = Command::new(program)
             .args(["--pool", POOL, "--name", name, "--auth-mode", auth, "--max-sessions", "100000"])
             // They are all on, and none is met.
             .args(["--limit-handshakes=100000", "--limit-attachments-per-peer=100000"])

@@ -49,7 +49,7 @@ pub(crate) struct Window {
 
 /// Windows of each subject, in the order of the subjects: as many of each as there are rounds.
 pub(crate) async fn interleave(
-    subjects: &[Subject],
+    subjects: &[&Subject],
     load: Load,
     rounds: usize,
     length: Duration,
@@ -59,7 +59,7 @@ pub(crate) async fn interleave(
         // Each is as often first as any other.
         for turn in 0..subjects.len() {
             let which = (round + turn) % subjects.len();
-            all[which].push(window(&subjects[which], load, length).await?);
+            all[which].push(window(subjects[which], load, length).await?);
         }
     }
     Ok(all)
