@@ -35,6 +35,9 @@ use crate::turns::QUEUES;
 /// again, all of their queues move at once.
 const IN_A_TURN: u8 = 16;
 
+/// What quinn counts for a datagram beyond its bytes.
+const TAKES: usize = size_of::<Bytes>();
+
 const RECEIVER: [LimitKind; 2] = [LimitKind::ReceiverDatagrams, LimitKind::ReceiverBytes];
 
 /// Whether control bytes are guarded against datagrams.
@@ -67,6 +70,8 @@ struct Queue {
     meter: Meter,
     /// One was taken out, and is not handed over yet.
     busy: bool,
+    /// So many bytes have room at quinn's at least: nobody else fills it, and what leaves makes more.
+    room: usize,
     /// Nobody hands anything over any more.
     closed: bool,
     /// The path took the longest datagrams when it was asked last.
@@ -84,6 +89,14 @@ impl Queue {
     /// Whether a datagram may go at once: there is none before it, and nothing holds it back.
     fn is_open(&self) -> bool {
         self.datagrams.is_empty() && !self.busy && !self.closed && !self.hold.may_hold()
+    }
+
+    /// Whether quinn has room for a datagram of this length. It is asked only if it is not known to.
+    fn has_room(&mut self, connection: &Connection, length: usize) -> bool {
+        if self.room < length {
+            self.room = connection.datagram_send_buffer_space();
+        }
+        length <= self.room
     }
 
     /// Whether a datagram of this length fits the path. Of a wide one that is not asked, until a datagram turns out not to.
@@ -137,9 +150,10 @@ impl Egress {
             return Err(queue.limit.met(quantity, RECEIVER));
         }
         if queue.is_open()
-            && connection.datagram_send_buffer_space() >= datagram.len()
+            && queue.has_room(connection, datagram.len())
             && queue.fits(connection, datagram.len())
         {
+            queue.room = queue.room.saturating_sub(datagram.len() + TAKES);
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
                 Ok(()) => metrics.passed(way, payload),
@@ -262,7 +276,7 @@ impl Egress {
         let before = queue.datagrams.bytes();
         let queued = queue.datagrams.pop();
         self.changed(before, &queue);
-        queue.busy = queued.is_some();
+        (queue.busy, queue.room) = (queued.is_some(), 0);
         queued
     }
 
@@ -301,6 +315,7 @@ fn wire(connection: &Connection) -> Wire {
 mod tests {
     use std::time::Duration;
 
+    use baton_protocol::datagram::HANDED_OVER;
     use baton_protocol::liveness::IDLE_TIMEOUT;
 
     use super::*;
@@ -367,6 +382,30 @@ mod tests {
         }
         task.abort();
         assert!((1..=2 * usize::from(IN_A_TURN)).contains(&longest), "{longest} in a turn");
+    }
+
+    #[tokio::test]
+    async fn quinn_is_given_what_it_has_room_for_and_the_rest_waits() {
+        let (connection, client, _ends) = connected().await;
+        let (egress, metrics) = (Arc::new(Egress::default()), Arc::<Metrics>::default());
+        let sender = PeerId::from_bytes([1; 32]);
+        for round in 0..3_u8 {
+            // In one go: nothing leaves meanwhile.
+            for number in 0..40 {
+                let datagram = Bytes::from(vec![40 * round + number; 1000]);
+                egress.send(&connection, sender, datagram, 1000, Direction::Out, &metrics).unwrap();
+            }
+            let given = 40 - egress.lock().datagrams.len();
+            assert_eq!(given, HANDED_OVER / (1000 + TAKES), "round {round}");
+            let (running, to, counted) = (egress.clone(), connection.clone(), metrics.clone());
+            let task =
+                tokio::spawn(async move { running.run(&to, Direction::Out, &counted).await });
+            for number in 0..40 {
+                assert_eq!(client.read_datagram().await.unwrap()[0], 40 * round + number);
+            }
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
     }
 
     #[tokio::test]

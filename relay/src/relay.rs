@@ -1,6 +1,6 @@
 //! A running relay, as a library.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,12 @@ use crate::egress::{Budget, Guard};
 use crate::keys::PoolKeys;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
-use crate::paths::{ProbeKey, ProbedSocket, Responder};
+use crate::paths::{ProbeKey, Responder};
 use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
 use crate::sieve::{self, Arrivals};
-use crate::socket::{self, Counting};
+use crate::socket::{self, PublicSocket, RoomySocket};
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
 
@@ -185,10 +185,9 @@ impl Relay {
         let bind = |source| StartError::Bind { address: config.listen, source };
         let socket = socket::bind(config.listen).map_err(bind)?;
         let arrivals: Arc<Arrivals> = Arc::default();
-        let endpoint = socket
-            .try_clone()
-            .and_then(|socket| public_endpoint(socket, server, arrivals.clone(), responder))
-            .map_err(bind)?;
+        let roomy = socket.try_clone().and_then(RoomySocket::new).map_err(bind)?;
+        let public = PublicSocket::new(Arc::new(roomy), responder, arrivals.clone());
+        let endpoint = public_endpoint(public, server).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         let (ready, is_ready) = watch::channel(false);
         let reporter = Arc::new(Reporter {
@@ -403,15 +402,8 @@ impl Running {
     }
 }
 
-fn public_endpoint(
-    socket: UdpSocket,
-    server: ServerConfig,
-    arrivals: Arc<Arrivals>,
-    responder: Responder,
-) -> std::io::Result<Endpoint> {
-    let socket = Arc::new(Counting::new(socket, arrivals)?);
-    let socket = Arc::new(ProbedSocket::new(socket, responder));
-    let runtime = Arc::new(TokioRuntime);
+fn public_endpoint(socket: PublicSocket, server: ServerConfig) -> std::io::Result<Endpoint> {
+    let (socket, runtime) = (Arc::new(socket), Arc::new(TokioRuntime));
     Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
 }
 

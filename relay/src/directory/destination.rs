@@ -47,7 +47,7 @@ impl Target {
 }
 
 impl Destination {
-    pub(super) fn new(peer: PeerId, target: Target) -> Self {
+    pub(crate) fn new(peer: PeerId, target: Target) -> Self {
         Self { peer, target: ArcSwap::from_pointee(target) }
     }
 

@@ -4,14 +4,13 @@
 //! - [`seal`]: what an id is made of.
 //! - [`given`]: which ids of one session are good, and not used yet.
 //! - [`responder`]: the answer to one probe.
-//! - [`socket`]: takes probes out of what comes in, before QUIC sees it.
+//!
+//! Probes are taken out of what comes in by the [socket](crate::socket), before QUIC sees it.
 
 mod given;
 mod responder;
 mod seal;
-mod socket;
 
 pub(crate) use given::{GIVEN, Given};
 pub(crate) use responder::Responder;
 pub use seal::{ProbeId, ProbeKey};
-pub(crate) use socket::ProbedSocket;

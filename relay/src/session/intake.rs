@@ -1,11 +1,13 @@
 //! What takes a client's datagrams: those that come as datagrams, and those that come by streams. What it may send is counted
 //! for both together.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::RecvStream;
+use quinn::{Connection, ConnectionError, RecvStream};
 
 use super::Shared;
 use super::handle::Handle;
@@ -14,6 +16,7 @@ use super::paths::TICK;
 use super::routes::{Routes, Seen, take, take_detour};
 use super::turn::Turn;
 use crate::detour;
+use crate::directory::Destination;
 use crate::mailbox::Mailbox;
 use crate::turns::DATAGRAMS;
 
@@ -25,34 +28,54 @@ const MAX_SEEN: usize = 64;
 pub(super) struct Intake {
     shared: Arc<Shared>,
     handle: Arc<Handle>,
-    pub(super) routes: Routes,
     /// For the state machine.
     pub(super) seen: Mailbox<Seen>,
-    ingress: Mutex<Ingress>,
+    gate: Mutex<Gate>,
+}
+
+/// What every datagram passes. Under its lock those of receivers are taken, and never the other way round.
+#[derive(Debug)]
+struct Gate {
+    ingress: Ingress,
+    routes: Routes,
 }
 
 impl Intake {
     pub(super) fn new(shared: &Arc<Shared>, handle: &Arc<Handle>) -> Self {
+        let ingress = Ingress::new(shared.rates.get(), Instant::now());
         Self {
             shared: shared.clone(),
             handle: handle.clone(),
-            routes: Routes::default(),
             seen: Mailbox::new(MAX_SEEN),
-            ingress: Mutex::new(Ingress::new(shared.rates.get(), Instant::now())),
+            gate: Mutex::new(Gate { ingress, routes: Routes::default() }),
         }
+    }
+
+    /// From now on datagrams with this alias go there.
+    pub(super) fn open(&self, alias: u64, destination: Arc<Destination>) {
+        self.gate().routes.open(alias, destination);
+    }
+
+    /// And from now on no more.
+    pub(super) fn shut(&self, alias: u64) {
+        self.gate().routes.shut(alias);
     }
 
     /// Takes datagrams until the connection ends.
     pub(super) async fn read_datagrams(self: Arc<Self>) {
         let connection = &self.handle.connection;
         let mut address = connection.remote_address();
-        let mut look_at = Instant::now();
-        let mut turn = Turn::new(look_at);
-        while let Ok(datagram) = connection.read_datagram().await {
-            let now = Instant::now();
+        let mut now = Instant::now();
+        let (mut look_at, mut turn) = (now, Turn::new(now));
+        while let Ok((datagram, has_waited)) = read(connection).await {
+            // What was there already came at the same time as the one before. While it waited all others had their turn.
+            if has_waited {
+                now = Instant::now();
+                turn = turn.next(now);
+            }
             if look_at <= now {
                 look_at = now + TICK;
-                self.ingress().set(self.shared.rates.get(), now);
+                self.gate().ingress.set(self.shared.rates.get(), now);
                 let before = std::mem::replace(&mut address, connection.remote_address());
                 if before != address {
                     // What finds no room is noticed a little later.
@@ -62,26 +85,26 @@ impl Intake {
             self.take_one(&datagram, now);
             if turn.is_over() {
                 DATAGRAMS.others_first().await;
-                turn = turn.next(Instant::now());
+                now = Instant::now();
+                turn = turn.next(now);
             }
         }
     }
 
     fn take_one(&self, datagram: &Bytes, now: Instant) {
-        let mut ingress = self.ingress();
-        let metrics = &self.shared.metrics;
-        let what = take(&self.handle, &self.routes, &mut ingress, datagram, now, metrics);
-        self.say(what, &mut ingress);
+        let mut gate = self.gate();
+        let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
+        let what = take(&self.handle, routes, ingress, datagram, now, metrics);
+        self.say(what, ingress);
     }
 
     /// Takes the one datagram of a stream.
     pub(super) async fn read_detour(self: Arc<Self>, stream: RecvStream) {
         let datagram = detour::read(stream).await;
-        let (mut ingress, now) = (self.ingress(), Instant::now());
-        let metrics = &self.shared.metrics;
-        let datagram = datagram.as_ref();
-        let what = take_detour(&self.handle, &self.routes, &mut ingress, datagram, now, metrics);
-        self.say(what, &mut ingress);
+        let (mut gate, now) = (self.gate(), Instant::now());
+        let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
+        let what = take_detour(&self.handle, routes, ingress, datagram.as_ref(), now, metrics);
+        self.say(what, ingress);
     }
 
     /// What finds no room is said again by the next datagram.
@@ -95,7 +118,19 @@ impl Intake {
     }
 
     /// Nothing panics while it holds this lock.
-    fn ingress(&self) -> MutexGuard<'_, Ingress> {
-        self.ingress.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The next datagram, and whether it had to be waited for.
+async fn read(connection: &Connection) -> Result<(Bytes, bool), ConnectionError> {
+    let (mut reading, mut has_waited) = (pin!(connection.read_datagram()), false);
+    let datagram = poll_fn(|context| {
+        let polled = reading.as_mut().poll(context);
+        has_waited |= polled.is_pending();
+        polled
+    })
+    .await?;
+    Ok((datagram, has_waited))
 }

@@ -177,6 +177,7 @@ mod tests {
     #[test]
     fn the_task_of_an_idle_session_is_small() {
         let size = size_of_future(run);
-        assert!(size <= 2016, "{size} bytes, ten thousand times");
+        // It differs a little with the features of dependencies, and those with what is built beside it.
+        assert!(size <= 2048, "{size} bytes, ten thousand times");
     }
 }

@@ -1,7 +1,7 @@
 //! The hot path: from a client's datagram to where it goes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use baton_protocol::datagram::{self, Datagram};
@@ -17,21 +17,32 @@ use crate::metrics::{Direction, Dropped, Metrics};
 /// The routes of one session: its state machine opens and shuts them, its datagram reader looks them up.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    by_alias: Mutex<HashMap<u64, Arc<Destination>>>,
+    by_alias: HashMap<u64, Arc<Destination>>,
+    /// The one that was used last, as long as it is open: mostly the next datagram is for it, too.
+    last: Option<(u64, Arc<Destination>)>,
 }
 
 impl Routes {
-    pub(super) fn open(&self, alias: u64, destination: Arc<Destination>) {
-        self.lock().insert(alias, destination);
+    pub(super) fn open(&mut self, alias: u64, destination: Arc<Destination>) {
+        self.last = None;
+        self.by_alias.insert(alias, destination);
     }
 
-    pub(super) fn shut(&self, alias: u64) {
-        self.lock().remove(&alias);
+    pub(super) fn shut(&mut self, alias: u64) {
+        self.last = None;
+        self.by_alias.remove(&alias);
+    }
+
+    fn find(&mut self, alias: u64) -> Option<&Destination> {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != alias) {
+            self.last = Some((alias, self.by_alias.get(&alias)?.clone()));
+        }
+        self.last.as_ref().map(|(_, destination)| &**destination)
     }
 
     /// Sends a client's datagram on. Gives what its client is to be told.
     pub(super) fn forward(
-        &self,
+        &mut self,
         from: &Handle,
         ingress: &mut Ingress,
         alias: u64,
@@ -40,7 +51,7 @@ impl Routes {
         metrics: &Metrics,
     ) -> Option<Seen> {
         metrics.passed(Direction::In, payload.len());
-        let Some(destination) = self.lock().get(&alias).cloned() else {
+        let Some(destination) = self.find(alias) else {
             metrics.dropped(Dropped::UnknownAlias, 1);
             return None;
         };
@@ -67,10 +78,6 @@ impl Routes {
             }
         };
         (!passed).then_some(Seen::Offline { alias })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Destination>>> {
-        self.by_alias.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,7 +111,7 @@ pub(super) enum Seen {
 /// path must use it.
 pub(super) fn take_detour(
     handle: &Handle,
-    routes: &Routes,
+    routes: &mut Routes,
     ingress: &mut Ingress,
     datagram: Option<&Bytes>,
     now: Instant,
@@ -128,7 +135,7 @@ pub(super) fn take_detour(
 /// Takes one datagram from a client.
 pub(super) fn take(
     handle: &Handle,
-    routes: &Routes,
+    routes: &mut Routes,
     ingress: &mut Ingress,
     datagram: &Bytes,
     now: Instant,
@@ -163,4 +170,32 @@ pub(super) fn take(
 fn beyond(limited: Limited, ingress: &Ingress, metrics: &Metrics) -> Option<Seen> {
     metrics.limited(limited.kind);
     ingress.is_news(limited).then_some(Seen::Limited(limited))
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_protocol::id::PeerId;
+
+    use super::*;
+
+    #[test]
+    fn a_route_is_found_from_its_opening_to_its_end_whichever_was_used_last() {
+        let to = |byte| Arc::new(Destination::new(PeerId::from_bytes([byte; 32]), Target::Nowhere));
+        let found = |routes: &mut Routes, alias| {
+            routes.find(alias).map(|destination| destination.peer.as_bytes()[0])
+        };
+        let mut routes = Routes::default();
+        assert_eq!(found(&mut routes, 16), None);
+        routes.open(16, to(1));
+        routes.open(17, to(2));
+        assert_eq!(
+            [16, 16, 17, 18, 17, 16].map(|alias| found(&mut routes, alias)),
+            [Some(1), Some(1), Some(2), None, Some(2), Some(1)]
+        );
+        routes.shut(16);
+        assert_eq!([16, 17].map(|alias| found(&mut routes, alias)), [None, Some(2)]);
+        routes.shut(17);
+        routes.open(17, to(3));
+        assert_eq!(found(&mut routes, 17), Some(3), "the alias of another peer now");
+    }
 }

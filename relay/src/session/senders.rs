@@ -28,6 +28,9 @@ pub(super) struct TooOften;
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     known: HashMap<PeerId, Known>,
+    /// Whoever was let in last, and whether as a stranger: mostly the next datagram is of the same. Whatever changes an entry
+    /// clears it.
+    last: Option<(PeerId, bool, Option<u64>)>,
     /// None while it is the default, as nearly always.
     policy: Option<Box<Policy>>,
     /// When the client will have used up none of the modes that it may set.
@@ -62,10 +65,17 @@ pub(super) enum Judged {
 impl Senders {
     /// Judges a datagram of this sender, who is of another group if it is a stranger.
     pub(super) fn judge(&mut self, sender: PeerId, stranger: bool) -> Judged {
+        if let Some((last, was_stranger, alias)) = self.last
+            && last == sender
+            && was_stranger == stranger
+        {
+            return Judged::Admitted(alias);
+        }
         if let Some(known) = self.known.get(&sender)
             && known.admitted
             && known.stranger == stranger
         {
+            self.last = Some((sender, stranger, known.alias));
             return Judged::Admitted(known.alias);
         }
         match self.verdict(&sender, stranger) {
@@ -88,6 +98,7 @@ impl Senders {
 
     /// Lets a sender in that has no entry, or one that is not right any more.
     fn admit(&mut self, sender: PeerId, stranger: bool) -> Judged {
+        self.last = None;
         if let Some(known) = self.known.get_mut(&sender) {
             // It was refused meanwhile, or it is of another group than it was.
             let is_news = stranger && !known.stranger;
@@ -104,6 +115,7 @@ impl Senders {
 
     /// The client knows this sender by this alias.
     pub(super) fn named(&mut self, sender: &PeerId, alias: u64) {
+        self.last = None;
         if let Some(known) = self.known.get_mut(sender) {
             known.alias = Some(alias);
         }
@@ -111,6 +123,7 @@ impl Senders {
 
     /// The client could not be told of this sender: its next datagram is a first one.
     pub(super) fn forget(&mut self, sender: &PeerId) {
+        self.last = None;
         self.known.remove(sender);
     }
 
@@ -158,6 +171,7 @@ impl Senders {
     }
 
     fn judge_anew(&mut self, peers: &[PeerId]) -> Vec<PeerId> {
+        self.last = None;
         self.policy.take_if(|policy| policy.is_default());
         let mut refused = Vec::new();
         for peer in peers {
@@ -294,6 +308,29 @@ mod tests {
         assert_eq!(senders.judge(B, false), Judged::Admitted(None));
         assert_eq!(set_mode(&mut senders, PolicyMode::List).len(), most);
         assert_eq!(senders.judge(B, false), Judged::Knocks);
+    }
+
+    #[test]
+    fn whoever_was_judged_last_is_judged_by_what_holds_now() {
+        let mut senders = Senders::default();
+        assert_eq!(senders.judge(A, false), Judged::New);
+        let twice = |senders: &mut Senders| [(); 2].map(|()| senders.judge(A, false));
+        assert_eq!(twice(&mut senders), [Judged::Admitted(None); 2]);
+        senders.named(&A, 20);
+        assert_eq!(twice(&mut senders), [Judged::Admitted(Some(20)); 2]);
+        assert_eq!(senders.judge(B, false), Judged::New);
+        assert_eq!(senders.judge(A, true), Judged::Refused(Dropped::Offline), "of another group");
+        assert_eq!(twice(&mut senders), [Judged::Admitted(Some(20)); 2]);
+        rule(&mut senders, RuleVerb::Block, A);
+        assert_eq!(twice(&mut senders), [REFUSED; 2]);
+        rule(&mut senders, RuleVerb::Unblock, A);
+        assert_eq!(twice(&mut senders), [Judged::Admitted(Some(20)); 2]);
+        set_mode(&mut senders, PolicyMode::List);
+        assert_eq!(twice(&mut senders), [Judged::Knocks, REFUSED]);
+        set_mode(&mut senders, PolicyMode::Group);
+        assert_eq!(twice(&mut senders), [Judged::Admitted(Some(20)); 2]);
+        senders.forget(&A);
+        assert_eq!(senders.judge(A, false), Judged::New);
     }
 
     #[test]

@@ -328,10 +328,10 @@ impl<'a> Serving<'a> {
                     self.session.announced(self.handle.intent, stamp);
                 }
                 Order::Open { alias, peer } => {
-                    self.intake.routes.open(alias, directory.open(self.handle, peer))
+                    self.intake.open(alias, directory.open(self.handle, peer))
                 }
                 Order::Shut { alias, last } => {
-                    self.intake.routes.shut(alias);
+                    self.intake.shut(alias);
                     last.iter().for_each(|peer| directory.shut(self.handle, peer));
                 }
                 Order::SenderKnown { peer, alias } => self.handle.sender_known(peer, alias),

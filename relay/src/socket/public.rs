@@ -1,4 +1,4 @@
-//! A UDP socket of QUIC's that answers probes by itself, and shows an address of IPv4 as that.
+//! The socket that clients send to: it answers probes by itself, counts first packets, and shows an address of IPv4 as that.
 //!
 //! A socket of IPv6 that takes both shows 192.0.2.1 as `::ffff:192.0.2.1`. To quinn that is an address of IPv6, and a client whose
 //! NAT gives it another port is one on another path, of which nothing is known: neither round trip nor window nor MTU. Of an equal
@@ -15,33 +15,42 @@ use baton_protocol::path::probe::LENGTH;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::Responder;
+use crate::paths::Responder;
+use crate::sieve::{Arrivals, may_be_first};
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(crate) struct ProbedSocket {
+pub(crate) struct PublicSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     /// It is one of IPv6.
     is_v6: bool,
     responder: Responder,
+    arrivals: Arc<Arrivals>,
 }
 
-impl ProbedSocket {
-    pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, responder: Responder) -> Self {
+impl PublicSocket {
+    pub(crate) fn new(
+        inner: Arc<dyn AsyncUdpSocket>,
+        responder: Responder,
+        arrivals: Arc<Arrivals>,
+    ) -> Self {
         let is_v6 = inner.local_addr().is_ok_and(|address| address.is_ipv6());
-        Self { inner, is_v6, responder }
+        Self { inner, is_v6, responder, arrivals }
     }
 
     /// Looks at what came from one address at one time: one packet, or several of one size, of which the last may be shorter.
     fn look(&self, packets: &mut [u8], meta: &RecvMeta) {
-        if meta.stride < LENGTH {
-            return;
-        }
-        for packet in packets.chunks_mut(meta.stride) {
-            // Mostly this is all: a packet has another size.
-            if packet.len() == LENGTH {
+        let mut first = 0;
+        for packet in packets.chunks_mut(meta.stride.max(1)) {
+            // Mostly these two are all: a packet has a short header, and another size.
+            if may_be_first(packet) {
+                first += 1;
+            } else if packet.len() == LENGTH {
                 self.take(packet, meta);
             }
+        }
+        if first > 0 {
+            self.arrivals.add(first);
         }
     }
 
@@ -62,7 +71,7 @@ impl ProbedSocket {
     }
 }
 
-impl AsyncUdpSocket for ProbedSocket {
+impl AsyncUdpSocket for PublicSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.inner.clone().create_io_poller()
     }
@@ -126,7 +135,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::paths::ProbeKey;
 
-    fn socket(address: &str) -> Arc<ProbedSocket> {
+    fn socket(address: &str) -> Arc<PublicSocket> {
         let me = RelayId::from_u32(1);
         let metrics = Arc::<Metrics>::default();
         let directory = Arc::new(Directory::new(me, 1, metrics.clone()));
@@ -134,7 +143,7 @@ mod tests {
         let responder = Responder::new(key, directory, metrics, Instant::now());
         let socket = UdpSocket::bind(address).unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
-        Arc::new(ProbedSocket::new(socket, responder))
+        Arc::new(PublicSocket::new(socket, responder, Arc::default()))
     }
 
     #[tokio::test]
