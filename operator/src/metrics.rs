@@ -63,7 +63,7 @@ impl Metrics {
             outcomes: counter(
                 "drain_outcome_total",
                 "Sessions of drained pods, by how they ended the drain; counted once per drain",
-                &["outcome"],
+                &["namespace", "pool", "outcome"],
             )?,
             pods: gauge(
                 "pods",
@@ -85,16 +85,13 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Series that exist from the start can be alerted on before the first time.
+    /// Series that exist from the start can be alerted on before the first time. Those of a pool exist from its first turn on.
     fn seed(&self) {
         for result in RESULTS {
             self.reconciles.with_label_values(&[result]);
         }
         for kind in Action::KINDS {
             self.actions.with_label_values(&[kind]);
-        }
-        for outcome in OUTCOMES {
-            self.outcomes.with_label_values(&[outcome]);
         }
     }
 
@@ -108,12 +105,12 @@ impl Metrics {
         self.actions.with_label_values(&[action.kind()]).inc();
     }
 
-    /// A drain was counted.
-    pub fn drained(&self, outcome: &Outcome) {
+    /// A drain of this pool was counted.
+    pub fn drained(&self, namespace: &str, pool: &str, outcome: &Outcome) {
         let counts = [outcome.moved, outcome.left, outcome.forced, outcome.silent];
         for (name, count) in OUTCOMES.into_iter().zip(counts) {
             let count = u64::try_from(count).unwrap_or_default();
-            self.outcomes.with_label_values(&[name]).inc_by(count);
+            self.outcomes.with_label_values(&[namespace, pool, name]).inc_by(count);
         }
     }
 
@@ -123,6 +120,9 @@ impl Metrics {
         let states = [status.replicas, counts.starting, counts.draining, counts.terminating];
         for (state, count) in POD_STATES.into_iter().zip(states) {
             self.pods.with_label_values(&[namespace, pool, state]).set(count.into());
+        }
+        for outcome in OUTCOMES {
+            self.outcomes.with_label_values(&[namespace, pool, outcome]);
         }
         self.desired.with_label_values(&[namespace, pool]).set(desired.into());
         self.updated.with_label_values(&[namespace, pool]).set(counts.available.into());
@@ -141,6 +141,9 @@ impl Metrics {
         }
         for (_, state) in ROLLOUT_STATES {
             let _ = self.rollout.remove_label_values(&[namespace, pool, state]);
+        }
+        for outcome in OUTCOMES {
+            let _ = self.outcomes.remove_label_values(&[namespace, pool, outcome]);
         }
         let _ = self.desired.remove_label_values(&[namespace, pool]);
         let _ = self.updated.remove_label_values(&[namespace, pool]);
@@ -167,11 +170,13 @@ mod tests {
 
     #[test]
     fn what_never_happened_is_zero_and_not_absent() {
-        let text = Metrics::new().unwrap().text().unwrap();
+        let metrics = Metrics::new().unwrap();
+        metrics.observe("apps", "edge", 3, &RelayPoolStatus::default());
+        let text = metrics.text().unwrap();
         for series in [
+            r#"baton_operator_drain_outcome_total{namespace="apps",outcome="forced",pool="edge"} 0"#,
             r#"baton_operator_reconciles_total{result="error"} 0"#,
             r#"baton_operator_plan_actions_total{action="undrain"} 0"#,
-            r#"baton_operator_drain_outcome_total{outcome="forced"} 0"#,
             r#"baton_operator_build_info{version=""#,
         ] {
             assert!(text.contains(series), "{series} is not in\n{text}");
@@ -183,7 +188,12 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let before = metrics.text().unwrap();
         metrics.observe("apps", "edge", 3, &RelayPoolStatus::default());
+        let outcome = Outcome { moved: 2, left: 0, forced: 0, silent: 0 };
+        metrics.drained("apps", "edge", &outcome);
         let there = metrics.text().unwrap();
+        let moved =
+            r#"baton_operator_drain_outcome_total{namespace="apps",outcome="moved",pool="edge"} 2"#;
+        assert!(there.contains(moved), "{there}");
         let series = r#"baton_operator_pods_desired{namespace="apps",pool="edge"} 3"#;
         assert!(there.contains(series), "{there}");
         metrics.forget("apps", "edge");

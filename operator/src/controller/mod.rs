@@ -194,7 +194,7 @@ impl Context {
             applier.write_status(status).await?;
             memory.numbers_written = Some(snapshot.now);
             for outcome in &plan.outcomes {
-                self.metrics.drained(outcome);
+                self.metrics.drained(&snapshot.pool.namespace, &snapshot.pool.name, outcome);
             }
             for event in &plan.events {
                 self.tell(object, event).await;

@@ -1,30 +1,15 @@
 //! The Grafana dashboard: what it asks for exists, and what exists is shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::chart::file;
+use crate::exposition::{Metric, of_operators, of_relays};
 
-/// What the metrics of relays and operator are called, with their own labels.
-const METRICS: [(&str, &[&str]); 16] = [
-    ("baton_relay_sessions", &["state"]),
-    ("baton_relay_migrations_total", &["kind", "result", "class"]),
-    ("baton_relay_migration_duration_seconds_bucket", &["le"]),
-    ("baton_relay_handovers_total", &["result", "class"]),
-    ("baton_relay_handover_gap_seconds_bucket", &["le"]),
-    ("baton_relay_goaway_sent_total", &[]),
-    ("baton_relay_goaway_acked_total", &[]),
-    ("baton_relay_drain_state", &[]),
-    ("baton_relay_mesh_links", &["state"]),
-    ("baton_relay_datagrams_total", &["direction"]),
-    ("baton_relay_bytes_total", &["direction"]),
-    ("baton_relay_dropped_total", &["reason"]),
-    ("baton_operator_drain_outcome_total", &["namespace", "pool", "outcome"]),
-    ("baton_operator_pods", &["namespace", "pool", "state"]),
-    ("baton_operator_rollout_progress", &["namespace", "pool"]),
-    ("baton_operator_reconciles_total", &["result"]),
-];
+/// Metrics that are about no pool, and say nothing over time.
+const NOT_SHOWN: [&str; 1] = ["baton_operator_build_info"];
 
 /// What Prometheus adds to the series of a relay's pod.
 const OF_RELAY_PODS: [&str; 3] = ["namespace", "pod", "baton_dev_pool"];
@@ -99,13 +84,26 @@ fn uses(query: &str) -> Vec<Use> {
 }
 
 /// The labels that a metric has once it is scraped.
+/// What the programs export, with the labels that it has for whoever asks Prometheus.
+fn exported() -> &'static BTreeMap<String, BTreeSet<String>> {
+    static EXPORTED: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
+        let of = |metric: Metric, added: &[&str]| {
+            let name = match &*metric.kind {
+                "histogram" => format!("{}_bucket", metric.name),
+                _ => metric.name,
+            };
+            let added = added.iter().map(|label| (*label).to_owned());
+            (name, metric.labels.into_keys().chain(added).collect())
+        };
+        let relays = of_relays().into_iter().map(|metric| of(metric, &OF_RELAY_PODS));
+        relays.chain(of_operators().into_iter().map(|metric| of(metric, &[]))).collect()
+    });
+    &EXPORTED
+}
+
 fn labels(metric: &str) -> BTreeSet<&'static str> {
-    let (name, own) = METRICS
-        .iter()
-        .find(|(name, _)| *name == metric)
-        .unwrap_or_else(|| panic!("nothing exports {metric}"));
-    let added = if name.starts_with("baton_relay_") { &OF_RELAY_PODS[..] } else { &[] };
-    own.iter().chain(added).copied().collect()
+    let labels = exported().get(metric).unwrap_or_else(|| panic!("nothing exports {metric}"));
+    labels.iter().map(String::as_str).collect()
 }
 
 #[test]
@@ -193,7 +191,7 @@ fn every_metric_is_on_the_dashboard() {
     let queries = queries(&dashboard);
     let shown: BTreeSet<String> =
         queries.iter().flat_map(|(_, query)| uses(query)).map(|one| one.metric).collect();
-    for (metric, _) in METRICS {
+    for metric in exported().keys().filter(|metric| !NOT_SHOWN.contains(&&***metric)) {
         assert!(shown.contains(metric), "{metric} is shown nowhere");
     }
 }
