@@ -94,6 +94,8 @@ pub enum Order {
     },
     /// The client knows that it must move. Comes once per GOAWAY.
     Acknowledged,
+    /// The client asked for one more than it may have of these: count it. It was answered.
+    Beyond(LimitKind),
     /// Judge this newer access token. Answer with [`Session::renewed`].
     Renew {
         /// As it came.
@@ -513,7 +515,7 @@ impl Session {
             self.send(Frame::Notice { alias, code: NoticeCode::GoingAway });
         } else if self.routes.len() >= self.limits.routes {
             self.send(Frame::Notice { alias, code: NoticeCode::TooMany });
-            self.limited(LimitKind::Routes, self.limits.routes as u64);
+            self.beyond(LimitKind::Routes, self.limits.routes as u64);
         } else {
             self.routes.insert(alias, peer);
             self.orders.push_back(Order::Open { alias, peer });
@@ -539,8 +541,13 @@ impl Session {
             self.orders.push_back(Order::Watch { peer });
         } else {
             self.report(peer, PeerState::Offline);
-            self.limited(LimitKind::Watches, self.limits.watches as u64);
+            self.beyond(LimitKind::Watches, self.limits.watches as u64);
         }
+    }
+
+    fn beyond(&mut self, kind: LimitKind, allowed: u64) {
+        self.orders.push_back(Order::Beyond(kind));
+        self.limited(kind, allowed);
     }
 
     /// An answer to an earlier GOAWAY may cross its withdrawal: it means nothing then.

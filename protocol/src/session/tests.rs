@@ -162,6 +162,7 @@ fn limits_hold_and_do_not_end_the_session() {
     session.handle_frame(Frame::Open { alias: 17, peer: PEER }).unwrap();
     session.handle_frame(Frame::Watch { peer: PEER }).unwrap();
     session.handle_frame(Frame::Watch { peer: OTHER }).unwrap();
+    session.handle_frame(Frame::Open { alias: 18, peer: PEER }).unwrap();
     let limited = |kind, allowed| Order::Send(Frame::Limited(Limited { kind, allowed }));
     session.sender(PEER, false);
     session.sender(OTHER, false);
@@ -171,10 +172,14 @@ fn limits_hold_and_do_not_end_the_session() {
             Order::Open { alias: 16, peer: PEER },
             Order::Send(Frame::Opened { alias: 16 }),
             Order::Send(Frame::Notice { alias: 17, code: NoticeCode::TooMany }),
+            Order::Beyond(LimitKind::Routes),
             limited(LimitKind::Routes, 1),
             Order::Watch { peer: PEER },
             Order::Send(Frame::Presence { sequence: 1, peer: OTHER, state: PeerState::Offline }),
+            Order::Beyond(LimitKind::Watches),
             limited(LimitKind::Watches, 1),
+            Order::Send(Frame::Notice { alias: 18, code: NoticeCode::TooMany }),
+            Order::Beyond(LimitKind::Routes),
             Order::Send(Frame::Sender { alias: 16, peer: PEER }),
         ]
     );

@@ -337,6 +337,7 @@ impl<'a> Serving<'a> {
                 Order::SenderKnown { peer, alias } => self.handle.sender_known(peer, alias),
                 Order::Watch { peer } => directory.watch(self.handle, peer),
                 Order::Unwatch { peer } => directory.unwatch(self.handle, &peer),
+                Order::Beyond(kind) => self.shared.metrics.limited(kind),
                 Order::Acknowledged => {
                     self.shared.metrics.goaway_acked.inc();
                     directory.acknowledged(self.handle.id);

@@ -330,6 +330,7 @@ async fn routes_and_watches_are_as_many_as_welcome_says_and_no_more() {
         }
     }
     assert_eq!(told, [(LimitKind::Routes, 2), (LimitKind::Watches, 3)]);
+    assert_eq!([LimitKind::Routes, LimitKind::Watches].map(|kind| beyond(&relay, kind)), [2, 1]);
     let (mut other, welcome) = Peer::attach(&relay, &Who::new(2)).await;
     assert_eq!(welcome.max_routes, 2);
     other.open(16, nobody(9)).await;
