@@ -78,6 +78,9 @@ struct Queue {
     is_wide: bool,
 }
 
+/// The connection has ended.
+struct Ended;
+
 #[derive(Debug)]
 struct Queued {
     datagram: Bytes,
@@ -220,47 +223,63 @@ impl Egress {
 
     /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
     pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
-        let (mut detours, mut passes) = (Detours::default(), 0_u8);
+        let (mut detours, mut passes) = (None, 0_u8);
         loop {
-            passes = passes.wrapping_add(1);
-            if passes.is_multiple_of(IN_A_TURN) {
-                QUEUES.others_first().await;
+            self.filled.notified().await;
+            // Boxed: of ten thousand sessions for which nothing waits, none holds what it takes to hand it over.
+            let emptied =
+                Box::pin(self.empty(&mut detours, &mut passes, connection, way, metrics)).await;
+            if emptied.is_err() {
+                return metrics.dropped(Dropped::Ended, 1);
             }
-            let Some(Queued { datagram, payload }) = self.pop() else {
-                self.filled.notified().await;
-                continue;
-            };
+        }
+    }
+
+    /// Hands over all that waits.
+    async fn empty(
+        &self,
+        detours: &mut Option<Detours>,
+        passes: &mut u8,
+        connection: &Connection,
+        way: Direction,
+        metrics: &Metrics,
+    ) -> Result<(), Ended> {
+        while let Some(Queued { datagram, payload }) = self.pop() {
             if self.guard == Guard::Off {
                 if connection.send_datagram(datagram).is_ok() {
                     payload.iter().for_each(|payload| metrics.passed(way, *payload));
                 }
-                continue;
-            }
-            if !self.lock().fits(connection, datagram.len()) {
-                match payload.filter(|_| self.takes_streams.load(Ordering::Relaxed)) {
-                    Some(payload) => match detours.send(connection, datagram).await {
-                        Ok(()) => {
-                            metrics.passed(way, payload);
-                            metrics.went_by_detour();
-                        }
-                        Err(_) => metrics.dropped(Dropped::NoStream, 1),
-                    },
-                    None => metrics.dropped(Dropped::TooLarge, 1),
+            } else if self.lock().fits(connection, datagram.len()) {
+                while self.holds_back(datagram.len(), connection) {
+                    tokio::time::sleep(hold::STEP).await;
                 }
-                continue;
-            }
-            while self.holds_back(datagram.len(), connection) {
-                tokio::time::sleep(hold::STEP).await;
-            }
-            match connection.send_datagram_wait(datagram).await {
-                Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
-                Err(SendDatagramError::TooLarge) => {
-                    self.lock().is_wide = false;
-                    metrics.dropped(Dropped::TooLarge, 1);
+                match connection.send_datagram_wait(datagram).await {
+                    Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
+                    Err(SendDatagramError::TooLarge) => {
+                        self.lock().is_wide = false;
+                        metrics.dropped(Dropped::TooLarge, 1);
+                    }
+                    Err(_) => return Err(Ended),
                 }
-                Err(_) => return metrics.dropped(Dropped::Ended, 1),
+            } else if let Some(payload) =
+                payload.filter(|_| self.takes_streams.load(Ordering::Relaxed))
+            {
+                match detours.get_or_insert_default().send(connection, datagram).await {
+                    Ok(()) => {
+                        metrics.passed(way, payload);
+                        metrics.went_by_detour();
+                    }
+                    Err(_) => metrics.dropped(Dropped::NoStream, 1),
+                }
+            } else {
+                metrics.dropped(Dropped::TooLarge, 1);
+            }
+            *passes = passes.wrapping_add(1);
+            if passes.is_multiple_of(IN_A_TURN) {
+                QUEUES.others_first().await;
             }
         }
+        Ok(())
     }
 
     /// Whether one that was taken out waits for control bytes.

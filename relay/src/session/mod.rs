@@ -32,7 +32,7 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::frame::Intent;
 use baton_protocol::liveness::Timers;
 use quinn::{Connection, ConnectionError, Incoming};
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, Span, debug, info_span};
 
 use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
@@ -66,17 +66,24 @@ pub(crate) fn run(
     incoming: Incoming,
     joining: Joining,
 ) -> impl Future<Output = ()> + Send {
-    let from = incoming.remote_address();
-    let connecting = Box::pin(connect(shared.clone(), incoming));
+    let joining = Box::pin(begin(shared.clone(), incoming, joining));
     async move {
-        let Some(connection) = connecting.await else { return };
-        let connected = Instant::now();
-        let span = info_span!("session", %from);
-        let joined = Box::pin(admit(shared.clone(), connection, joining));
-        if let Some(joined) = joined.instrument(span.clone()).await {
+        if let Some((joined, connected, span)) = joining.await {
             serve::serve(&shared, joined, connected).instrument(span).await;
         }
     }
+}
+
+async fn begin(
+    shared: Arc<Shared>,
+    incoming: Incoming,
+    joining: Joining,
+) -> Option<(Box<join::Joined>, Instant, Span)> {
+    let from = incoming.remote_address();
+    let connection = Box::pin(connect(shared.clone(), incoming)).await?;
+    let (connected, span) = (Instant::now(), info_span!("session", %from));
+    let joined = admit(shared, connection, joining).instrument(span.clone()).await?;
+    Some((joined, connected, span))
 }
 
 async fn connect(shared: Arc<Shared>, incoming: Incoming) -> Option<Connection> {
@@ -177,7 +184,8 @@ mod tests {
     #[test]
     fn the_task_of_an_idle_session_is_small() {
         let size = size_of_future(run);
-        // It differs a little with the features of dependencies, and those with what is built beside it.
-        assert!(size <= 2048, "{size} bytes, ten thousand times");
+        // It differs a little with the features of dependencies, and those with what is built beside it. With what the runtime adds
+        // it is 2,048, or 128 more.
+        assert!(size <= 1936, "{size} bytes, ten thousand times");
     }
 }

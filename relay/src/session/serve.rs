@@ -89,13 +89,11 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
     let (mut parts, mut step) = begin(shared, &handle, joined);
     let Parts { registration, inbox, receive, decoder, serving, intake, outbox, tasks } =
         &mut parts;
-    // Boxed: what the task of a session holds, it holds for hours, in the size of the largest thing that it does.
     // Boxed, as what it waits for seldom: a session's task holds for hours what it holds.
     let (mut pace, mut passes) = (Box::new(Pace::new(Instant::now())), 0_u8);
     let fault = loop {
         // What is due is done on every pass: what never ends must not keep it waiting.
-        let due = step.and_then(|()| serving.handle_timeout(Instant::now()));
-        if let Err(fault) = due {
+        if let Err(fault) = step.and_then(|()| serving.handle_timeout(Instant::now())) {
             break fault;
         }
         registration.set_phase(serving.phase());
@@ -162,9 +160,8 @@ fn begin<'a>(
     let outbox = Arc::new(Outbox::new());
     let intake = Arc::new(Intake::new(shared, handle));
     let mut tasks = JoinSet::new();
-    tasks.spawn(write_control(handle.clone(), send, outbox.clone()));
+    tasks.spawn(write(shared.clone(), handle.clone(), send, outbox.clone()));
     tasks.spawn(intake.clone().read_datagrams());
-    tasks.spawn(write_datagrams(shared.clone(), handle.clone()));
 
     let known = hello.capabilities & CAPABILITIES;
     let admitted = (&hello, admission);
@@ -193,7 +190,18 @@ async fn read_control(
     Ok(None)
 }
 
-async fn write_control(handle: Arc<Handle>, mut send: SendStream, outbox: Arc<Outbox>) {
+/// Writes what goes to the client, control bytes and datagrams. One task, because ten thousand sessions have it.
+async fn write(
+    shared: Arc<Shared>,
+    handle: Arc<Handle>,
+    mut send: SendStream,
+    outbox: Arc<Outbox>,
+) {
+    let datagrams = handle.egress.run(&handle.connection, Direction::Out, &shared.metrics);
+    tokio::join!(write_control(&handle, &mut send, &outbox), datagrams);
+}
+
+async fn write_control(handle: &Handle, send: &mut SendStream, outbox: &Outbox) {
     loop {
         let frames = outbox.next().await;
         handle.egress.control_written(&handle.connection);
@@ -203,8 +211,4 @@ async fn write_control(handle: Arc<Handle>, mut send: SendStream, outbox: Arc<Ou
         }
         outbox.write();
     }
-}
-
-async fn write_datagrams(shared: Arc<Shared>, handle: Arc<Handle>) {
-    handle.egress.run(&handle.connection, Direction::Out, &shared.metrics).await;
 }
