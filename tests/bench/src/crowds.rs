@@ -17,6 +17,9 @@ const AFTERWARDS: Duration = Duration::from_millis(50);
 /// Until idle sessions are idle: after discovery of the path's MTU, and what is said late in a handshake.
 const SETTLE: Duration = Duration::from_secs(4);
 
+/// Before each drain: the withdrawal of the one before is said to all at once.
+const CALM: Duration = Duration::from_secs(1);
+
 /// All sessions have acknowledged by then, or something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -109,6 +112,7 @@ pub(crate) async fn crowd(ground: &Ground, count: usize, drains: usize) -> anyho
     let (sessions, memory) = fill(&relay.process, &config, &door, count).await?;
     let (mut acknowledged, mut flagged) = (Vec::new(), Vec::new());
     for drain in 1..=drains {
+        tokio::time::sleep(CALM).await;
         let (since_first, since_flag) = drain_once(&relay, &sessions, drain).await?;
         acknowledged.push(since_first);
         flagged.push(since_flag);

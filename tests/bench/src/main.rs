@@ -64,9 +64,9 @@ struct RunFlags {
     /// Shorter windows, fewer sessions: two minutes
     #[arg(long)]
     quick: bool,
-    /// Only one load, and only what it costs: to see whether a change moves something
-    #[arg(long, value_name = "LOAD", conflicts_with_all = ["write", "json"])]
-    only: Option<Load>,
+    /// Only one part: to see whether a change moves something
+    #[arg(long, value_name = "PART", conflicts_with_all = ["write", "json"])]
+    only: Option<Part>,
     /// With --only: another build of baton-relay, beside which this one is measured
     #[arg(long, value_name = "FILE", requires = "only")]
     beside: Option<PathBuf>,
@@ -76,6 +76,31 @@ struct RunFlags {
     /// Writes every window there, as JSON lines
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// A part that can be measured alone.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Part {
+    /// What a datagram costs under this load.
+    Bulk,
+    /// The same.
+    Sparse,
+    /// The same.
+    Light,
+    /// Idle sessions, and GOAWAY to all of them.
+    Sessions,
+}
+
+impl Part {
+    /// None: it is no load.
+    const fn load(self) -> Option<Load> {
+        match self {
+            Self::Bulk => Some(Load::Bulk),
+            Self::Sparse => Some(Load::Sparse),
+            Self::Light => Some(Load::Light),
+            Self::Sessions => None,
+        }
+    }
 }
 
 /// How much is measured.
@@ -143,9 +168,14 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let machine = Machine::here();
     let ground = Ground::new()?;
 
+    if let Some(Part::Sessions) = flags.only {
+        say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
+        println!("{}", report::crowd(&crowd(&ground, extent.sessions, extent.drains).await?));
+        return Ok(());
+    }
     say("relays start, and their clients attach");
     let relayed = Relayed::start(&ground, flags.beside.as_deref()).await?;
-    if let Some(load) = flags.only {
+    if let Some(load) = flags.only.and_then(Part::load) {
         let windows = relayed.windows(load, &extent).await?;
         println!("{}", report::cost(&windows)?);
         return Ok(());

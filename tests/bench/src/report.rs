@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -90,6 +91,23 @@ pub(crate) fn cost(windows: &[Vec<Window>]) -> anyhow::Result<String> {
         Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per datagram"))
     });
     Ok(lines.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
+}
+
+/// What idle sessions cost, and how long each drain took.
+pub(crate) fn crowd(crowd: &Crowd) -> String {
+    let Crowd { sessions, bare_memory, memory, acknowledged, flagged } = crowd;
+    let [memory, bare_memory] = [memory, bare_memory].map(|bytes| bytes / 1024.0);
+    let seconds = |drains: &[Duration]| {
+        let drains: Vec<_> =
+            drains.iter().map(|took| format!("{:.2}", took.as_secs_f64())).collect();
+        drains.join(", ")
+    };
+    format!(
+        "{memory:.1} KiB for each of {sessions} sessions; {bare_memory:.1} of a bare quinn loop's\n\
+         acknowledged by all of them {} s after the first GOAWAY, {} s after the flag",
+        seconds(acknowledged),
+        seconds(flagged)
+    )
 }
 
 impl Measured {
@@ -199,9 +217,8 @@ impl Measured {
             text,
             "| memory of each of {sessions} idle sessions, KiB | | {bare_kib:.1} | {kib:.1} | <= 36 | {verdict} |"
         )?;
-        let seconds: Vec<_> =
-            crowd.acknowledged.iter().map(std::time::Duration::as_secs_f64).collect();
-        let flagged: Vec<_> = crowd.flagged.iter().map(std::time::Duration::as_secs_f64).collect();
+        let seconds: Vec<_> = crowd.acknowledged.iter().map(Duration::as_secs_f64).collect();
+        let flagged: Vec<_> = crowd.flagged.iter().map(Duration::as_secs_f64).collect();
         let worst = seconds.iter().copied().fold(0.0, f64::max);
         let verdict = Goal::AtMost(0.8).verdict(one(worst));
         let (middle, from_flag) =
@@ -231,9 +248,8 @@ impl Measured {
         let Handshakes { bare, open, token } = &self.handshakes;
         lines.push(json!({"handshakeCpuMicros": {"bare": bare, "open": open, "token": token}}));
         let Crowd { sessions, bare_memory, memory, acknowledged, flagged } = &self.crowd;
-        let seconds = |times: &[std::time::Duration]| {
-            times.iter().map(std::time::Duration::as_secs_f64).collect::<Vec<_>>()
-        };
+        let seconds =
+            |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
         lines.push(json!({
             "sessions": sessions, "bareBytes": bare_memory, "bytes": memory,
             "acknowledgedSeconds": seconds(acknowledged), "fromFlagSeconds": seconds(flagged),

@@ -18,7 +18,7 @@ const WARM: Duration = Duration::from_millis(150);
 const CALM: Duration = Duration::from_millis(50);
 
 /// How datagrams are offered.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Load {
     /// Over four links, twenty at a time, each millisecond: batches are full.
     Bulk,
