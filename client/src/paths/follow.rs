@@ -19,7 +19,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_sec
 pub(super) struct Follow {
     sockets: Sockets,
     remote: SocketAddr,
-    /// What the session uses.
+    /// Whether this is wanted.
+    is_on: bool,
+    /// What the session uses. None: there was no way to the relay any more when it was looked at first.
     using: Option<IpAddr>,
     /// What was found when it was asked last, if that is another one.
     other: Option<IpAddr>,
@@ -28,15 +30,22 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// Of a session that was just made.
-    pub(super) fn new(sockets: Sockets, remote: SocketAddr, now: Instant) -> Self {
-        let using = sockets.are_followed().then(|| from(&sockets, remote)).flatten();
-        Self { sockets, remote, using, other: None, ask_at: now + ASK, pause: PAUSES.0 }
+    /// Of a session that was just made, whose socket is bound to an address, or to any.
+    pub(super) fn new(
+        sockets: Sockets,
+        bound: Option<IpAddr>,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Self {
+        let is_on = sockets.are_followed();
+        // The kernel is asked later than the session began, and may know of another network already.
+        let using = bound.or_else(|| is_on.then(|| from(&sockets, remote)).flatten());
+        Self { sockets, remote, is_on, using, other: None, ask_at: now + ASK, pause: PAUSES.0 }
     }
 
     /// When to [look](Self::look) next; none if there is nothing to follow.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.using.map(|_| self.ask_at)
+        self.is_on.then_some(self.ask_at)
     }
 
     /// Something is wrong: the next look is due.
@@ -46,7 +55,7 @@ impl Follow {
 
     /// Whether to migrate now. An address must be found twice: while a network comes up, some come and go.
     pub(super) fn look(&mut self, now: Instant) -> bool {
-        if self.using.is_none() || now < self.ask_at {
+        if !self.is_on || now < self.ask_at {
             return false;
         }
         let found = from(&self.sockets, self.remote).filter(|found| Some(*found) != self.using);
@@ -57,7 +66,7 @@ impl Follow {
 
     /// The session is where it should be: what matters is what changes from now on.
     pub(super) fn settled(&mut self) {
-        if self.using.is_some() {
+        if self.is_on {
             self.using = from(&self.sockets, self.remote).or(self.using);
         }
         (self.other, self.pause) = (None, PAUSES.0);
@@ -107,7 +116,7 @@ mod tests {
     fn a_machine_that_stays_is_left_alone_and_one_that_goes_is_followed() {
         let (at, sockets) = machine();
         let mut now = Instant::now();
-        let mut follow = Follow::new(sockets.followed(), remote(), now);
+        let mut follow = Follow::new(sockets.followed(), None, remote(), now);
         let mut look = |follow: &mut Follow, steps: u32| {
             (0..steps).any(|_| {
                 now += ASK;
@@ -127,10 +136,27 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_changed_before_it_was_looked_at_is_followed() {
+        let one: IpAddr = [127, 0, 0, 1].into();
+        for (bound, at_first) in [(Some(one), 0), (Some(one), 2), (None, 0)] {
+            let (at, sockets) = machine();
+            at.store(at_first, Ordering::Relaxed);
+            let mut now = Instant::now();
+            let mut follow = Follow::new(sockets.followed(), bound, remote(), now);
+            at.store(2, Ordering::Relaxed);
+            let mut looks = (0..3).map(|_| {
+                now += ASK;
+                follow.look(now)
+            });
+            assert!(looks.any(|migrate| migrate), "bound to {bound:?}, then at {at_first}");
+        }
+    }
+
+    #[test]
     fn what_failed_is_tried_again_later_and_later() {
         let (at, sockets) = machine();
         let start = Instant::now();
-        let mut follow = Follow::new(sockets.followed(), remote(), start);
+        let mut follow = Follow::new(sockets.followed(), None, remote(), start);
         at.store(2, Ordering::Relaxed);
         let mut tried = Vec::new();
         for second in 1..100 {
@@ -147,7 +173,7 @@ mod tests {
     fn sockets_that_are_the_owners_business_are_not_followed() {
         let (at, sockets) = machine();
         let now = Instant::now();
-        let mut follow = Follow::new(sockets, remote(), now);
+        let mut follow = Follow::new(sockets, None, remote(), now);
         at.store(2, Ordering::Relaxed);
         assert_eq!(follow.poll_timeout(), None);
         assert!((1..10).all(|n| !follow.look(now + ASK * n)));

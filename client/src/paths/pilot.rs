@@ -1,7 +1,7 @@
 //! The one task of a session that owns its sockets: it carries attempts to migrate out.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -79,9 +79,10 @@ impl Pilot {
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let now = Instant::now();
         let (wanted, given) = self.keep_alive;
+        let (bound, remote) = (bound_to(&self.socket), self.connection.remote_address());
         let mut work = Work {
             lookout: Lookout::new(&self.connection, wanted, given, now),
-            follow: Follow::new(self.sockets.clone(), self.connection.remote_address(), now),
+            follow: Follow::new(self.sockets.clone(), bound, remote, now),
             pilot: self,
             ids: Vec::new(),
             relay_knows: false,
@@ -427,6 +428,11 @@ pub(crate) fn padded(connection: &Connection) -> usize {
 /// Whether the kernel chooses from which address each of its packets leaves.
 fn is_anywhere(socket: &UdpSocket) -> bool {
     socket.local_addr().is_ok_and(|address| address.ip().is_unspecified())
+}
+
+/// The address that a socket is bound to. None: to any.
+fn bound_to(socket: &UdpSocket) -> Option<IpAddr> {
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 /// Has the endpoint use this socket. Gives a handle of it.

@@ -32,6 +32,20 @@ const DEAD: (u32, Duration) = (3, Duration::from_secs(1));
 /// the next one.
 const MAX_OPEN: usize = 8;
 
+/// Where a client is, as long as it is there without a break.
+///
+/// A QUIC stack that goes back to the old path because the new one did not answer comes again with the client's next packet. What
+/// was asked for before it went back may have left over the old path, and so proves nothing of the new one. Whenever it comes to
+/// a path that it has not validated it sends PATH_CHALLENGE (RFC 9000 section 8.2.1): where no more of these were sent it has not
+/// been elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// How many PATH_CHALLENGE frames the connection had sent by then.
+    pub challenges: u64,
+}
+
 /// Who began a migration.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
@@ -94,7 +108,7 @@ pub struct PathWatch {
 /// The address that is being looked at.
 #[derive(Debug)]
 struct Pending {
-    address: SocketAddr,
+    place: Place,
     since: Instant,
     nonce: [u8; 8],
     echo_at: Instant,
@@ -129,20 +143,21 @@ impl PathWatch {
         }
     }
 
-    /// The client's address is `address` now. Gives the nonce of an echo to send.
-    pub fn tick(&mut self, address: SocketAddr, rtt: Duration, now: Instant) -> Option<[u8; 8]> {
+    /// The client is at `place` now. Gives the nonce of an echo to send.
+    pub fn tick(&mut self, place: Place, rtt: Duration, now: Instant) -> Option<[u8; 8]> {
+        let address = place.address;
         self.expire(address, now);
         match &self.pending {
             None if address == self.settled => return None,
-            None => self.look_at(address, now, None),
-            // It moved on before it answered: the attempt goes on at the newer address.
-            Some(pending) if address != pending.address && address != self.settled => {
-                self.moved_on(address, now);
+            None => self.look_at(place, now, None),
+            // It moved on before it answered: the attempt goes on at the newer place.
+            Some(pending) if place != pending.place && address != self.settled => {
+                self.moved_on(place, now);
             }
             Some(_) => {}
         }
         let pending = self.pending.as_mut()?;
-        (pending.echo_at <= now && address == pending.address).then(|| pending.ask(rtt, now))
+        (pending.echo_at <= now && place == pending.place).then(|| pending.ask(rtt, now))
     }
 
     /// Whether nothing was heard yet of the attempt with this number.
@@ -157,18 +172,18 @@ impl PathWatch {
         matches!(self.open.get(&attempt), Some(Announced::Seen(_) | Announced::Valid(..)))
     }
 
-    /// PATH_CONFIRM came, and the client's address is `address`.
+    /// PATH_CONFIRM came, and the client is at `place`.
     pub fn confirm(
         &mut self,
         attempt: u64,
         nonce: [u8; 8],
-        address: SocketAddr,
+        place: Place,
         rtt: Duration,
         now: Instant,
     ) -> Answer {
         if attempt > self.highest {
             self.heard_of(attempt, now);
-            self.begin(attempt, address, now);
+            self.begin(attempt, place, now);
         }
         if let Some(Announced::Valid(..)) = self.open.get(&attempt) {
             return Answer::Confirmed;
@@ -176,10 +191,10 @@ impl PathWatch {
         if self.pending.as_ref().is_none_or(|pending| pending.attempt != Some(attempt)) {
             return Answer::Nothing;
         }
-        if self.pending.as_ref().is_some_and(|pending| pending.address != address) {
-            self.moved_on(address, now);
+        if self.pending.as_ref().is_some_and(|pending| pending.place != place) {
+            self.moved_on(place, now);
         }
-        if self.validated(nonce, address, now) {
+        if self.validated(nonce, place, now) {
             return Answer::Confirmed;
         }
         match &mut self.pending {
@@ -188,9 +203,9 @@ impl PathWatch {
         }
     }
 
-    /// ECHO_REPLY came, and the client's address is `address`.
-    pub fn answered(&mut self, nonce: [u8; 8], address: SocketAddr, now: Instant) {
-        self.validated(nonce, address, now);
+    /// ECHO_REPLY came, and the client is at `place`.
+    pub fn answered(&mut self, nonce: [u8; 8], place: Place, now: Instant) {
+        self.validated(nonce, place, now);
     }
 
     /// PATH_REPORT came, and the client's address is `address`.
@@ -258,46 +273,46 @@ impl PathWatch {
     }
 
     /// The client announces an attempt, which is under way.
-    fn begin(&mut self, attempt: u64, address: SocketAddr, now: Instant) {
+    fn begin(&mut self, attempt: u64, place: Place, now: Instant) {
         let since = match &mut self.pending {
             // Its first packet came before it said what it is. If that was somewhere else it has all of its time from now on.
             Some(pending) if pending.attempt.is_none() => {
                 pending.attempt = Some(attempt);
-                if pending.address != address {
+                if pending.place.address != place.address {
                     pending.since = now;
                 }
                 pending.since
             }
             _ => {
-                self.look_at(address, now, Some(attempt));
+                self.look_at(place, now, Some(attempt));
                 now
             }
         };
         self.open.insert(attempt, Announced::Seen(since));
     }
 
-    fn look_at(&mut self, address: SocketAddr, now: Instant, attempt: Option<u64>) {
+    fn look_at(&mut self, place: Place, now: Instant, attempt: Option<u64>) {
         let nonce = self.next_nonce();
         let (since, echo_at, asked) = (now, now, 0);
-        self.pending = Some(Box::new(Pending { address, since, nonce, echo_at, asked, attempt }));
+        self.pending = Some(Box::new(Pending { place, since, nonce, echo_at, asked, attempt }));
     }
 
-    /// What was asked at the older address proves nothing of the newer one.
-    fn moved_on(&mut self, address: SocketAddr, now: Instant) {
+    /// What was asked at the older place proves nothing of the newer one.
+    fn moved_on(&mut self, place: Place, now: Instant) {
         let nonce = self.next_nonce();
         if let Some(pending) = &mut self.pending {
-            (pending.address, pending.nonce, pending.echo_at) = (address, nonce, now);
+            (pending.place, pending.nonce, pending.echo_at) = (place, nonce, now);
         }
     }
 
-    /// Whether this nonce was asked for at this address. If so the path is valid.
-    fn validated(&mut self, nonce: [u8; 8], address: SocketAddr, now: Instant) -> bool {
+    /// Whether this nonce was asked for at this place. If so the path is valid.
+    fn validated(&mut self, nonce: [u8; 8], place: Place, now: Instant) -> bool {
         let Some(pending) = self.pending.take_if(|pending| {
-            pending.asked > 0 && pending.nonce == nonce && pending.address == address
+            pending.asked > 0 && pending.nonce == nonce && pending.place == place
         }) else {
             return false;
         };
-        self.settled = address;
+        self.settled = place.address;
         let took = now.saturating_duration_since(pending.since);
         match pending.attempt {
             Some(attempt) => {
@@ -313,7 +328,7 @@ impl PathWatch {
         let is_over = |since: Instant| now.saturating_duration_since(since) >= DEADLINE;
         if let Some(pending) = self.pending.take_if(|pending| is_over(pending.since)) {
             // QUIC goes back to the old path when the new one does not answer.
-            let reverted = address == self.settled && address != pending.address;
+            let reverted = address == self.settled && address != pending.place.address;
             let class =
                 if reverted { FailureClass::Reverted } else { FailureClass::ValidationTimeout };
             self.settled = address;

@@ -9,7 +9,7 @@ use baton_protocol::datagram;
 use baton_protocol::frame::RouteId;
 use baton_protocol::path::report::{Allowance, PathReport};
 use baton_protocol::path::vigil::{Standing, Vigil};
-use baton_protocol::path::watch::{Answer, Ended, PathWatch};
+use baton_protocol::path::watch::{Answer, Ended, PathWatch, Place};
 use bytes::Bytes;
 use tracing::info;
 
@@ -87,7 +87,7 @@ impl<'a> Paths<'a> {
             self.tick_at = now + idle_tick(self.shared);
             return;
         }
-        let nonce = self.watch.tick(address, connection.rtt(), now);
+        let nonce = self.watch.tick(self.place(), connection.rtt(), now);
         let tick = if self.watch.is_asking() { TICK } else { idle_tick(self.shared) };
         self.tick_at = now + tick;
         if let Some(nonce) = nonce {
@@ -98,7 +98,7 @@ impl<'a> Paths<'a> {
 
     /// The client answered an echo.
     pub(super) fn answered(&mut self, nonce: [u8; 8], now: Instant) {
-        self.watch.answered(nonce, self.handle.connection.remote_address(), now);
+        self.watch.answered(nonce, self.place(), now);
         self.count();
     }
 
@@ -107,9 +107,8 @@ impl<'a> Paths<'a> {
         if self.watch.is_news(attempt) && !self.allowance.take_at_relay(now) {
             return;
         }
-        let connection = &self.handle.connection;
-        let (address, rtt) = (connection.remote_address(), connection.rtt());
-        match self.watch.confirm(attempt, nonce, address, rtt, now) {
+        let rtt = self.handle.connection.rtt();
+        match self.watch.confirm(attempt, nonce, self.place(), rtt, now) {
             Answer::Ask(nonce) => {
                 self.tick_at = self.tick_at.min(now + TICK);
                 self.push(datagram::echo(nonce));
@@ -141,6 +140,12 @@ impl<'a> Paths<'a> {
     pub(super) fn end(&mut self, class: FailureClass, now: Instant) {
         self.watch.session_ended(class, now);
         self.count();
+    }
+
+    fn place(&self) -> Place {
+        let connection = &self.handle.connection;
+        let address = connection.remote_address();
+        Place { address, challenges: connection.stats().frame_tx.path_challenge }
     }
 
     fn push(&self, datagram: Bytes) {

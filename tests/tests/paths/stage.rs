@@ -10,7 +10,7 @@ use baton_relay::status::Status as RelayStatus;
 use baton_tests::fleet::Fleet;
 use baton_tests::outside::Outside;
 use baton_tests::udp_proxy::{Both, UdpProxy};
-use baton_tests::until::until;
+use baton_tests::until::happens;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -84,10 +84,10 @@ impl Stage {
 
     /// Waits until the relay has counted these, and no others.
     pub(crate) async fn counts(&self, kind: &str, expected: &Ends) {
-        until(&format!("{expected:?} of kind {kind}"), PATIENCE, || {
-            self.counted(kind) == *expected
-        })
-        .await;
+        let counted = || self.counted(kind) == *expected;
+        if !happens(PATIENCE, Duration::from_millis(10), counted).await {
+            panic!("{expected:?} of kind {kind} expected, and {:?} counted", self.counted(kind));
+        }
     }
 
     pub(crate) async fn end(self, clients: Vec<Client>) {

@@ -14,23 +14,28 @@ fn address(port: u16) -> SocketAddr {
 struct Scene {
     watch: PathWatch,
     now: Instant,
+    challenges: u64,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { watch: PathWatch::new(address(1), 42), now: Instant::now() }
+        Self { watch: PathWatch::new(address(1), 42), now: Instant::now(), challenges: 0 }
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
     }
 
+    fn place(&self, port: u16) -> Place {
+        Place { address: address(port), challenges: self.challenges }
+    }
+
     fn tick(&mut self, port: u16) -> Option<[u8; 8]> {
-        self.watch.tick(address(port), RTT, self.now)
+        self.watch.tick(self.place(port), RTT, self.now)
     }
 
     fn confirm(&mut self, attempt: u64, nonce: [u8; 8], port: u16) -> Answer {
-        self.watch.confirm(attempt, nonce, address(port), RTT, self.now)
+        self.watch.confirm(attempt, nonce, self.place(port), RTT, self.now)
     }
 
     /// The nonce that an announced attempt is asked for.
@@ -42,7 +47,7 @@ impl Scene {
     }
 
     fn answered(&mut self, nonce: [u8; 8], port: u16) {
-        self.watch.answered(nonce, address(port), self.now);
+        self.watch.answered(nonce, self.place(port), self.now);
     }
 
     fn report(&mut self, attempt: u64, failed: Option<FailureClass>, port: u16) {
@@ -305,16 +310,34 @@ mod announced {
         assert_eq!(scene.confirm(1, newer, 3), Answer::Confirmed);
     }
 
+    /// The stack goes back before the echo has left, which so arrives over the old path, and comes again with the answer to it.
+    #[test]
+    fn what_was_asked_before_the_stack_went_back_and_came_again_proves_nothing() {
+        let mut scene = Scene::new();
+        scene.challenges = 2;
+        let nonce = scene.asked(1, 2);
+        assert_eq!(scene.tick(1), None, "it went back");
+        scene.challenges = 4;
+        let Answer::Ask(newer) = scene.confirm(1, nonce, 2) else { panic!("it was elsewhere") };
+        assert_ne!(nonce, newer);
+        scene.challenges = 6;
+        assert_ne!(scene.tick(2), Some(newer), "and again");
+        scene.answered(newer, 2);
+        assert_eq!(scene.ended(), []);
+        let last = scene.asked(1, 2);
+        assert_eq!(scene.confirm(1, last, 2), Answer::Confirmed, "it stayed");
+    }
+
     #[test]
     fn nobody_confirms_what_was_never_asked() {
         let mut scene = Scene::new();
         scene.asked(1, 2);
         let before = scene.watch.pending.as_ref().unwrap().nonce;
-        scene.watch.moved_on(address(3), scene.now);
+        scene.watch.moved_on(scene.place(3), scene.now);
         assert_ne!(scene.watch.pending.as_ref().unwrap().nonce, before);
         // A guess of a nonce that has not left yet.
         let mut scene = Scene::new();
-        scene.watch.look_at(address(2), scene.now, None);
+        scene.watch.look_at(scene.place(2), scene.now, None);
         let nonce = scene.watch.pending.as_ref().unwrap().nonce;
         scene.answered(nonce, 2);
         scene.nothing_ended();
