@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use baton_protocol::class::FailureClass;
 use baton_protocol::close::CloseCode;
-use baton_protocol::datagram::Datagram;
 use baton_protocol::path::probe::probe;
 use baton_relay::auth::Mode;
 use baton_relay::seeds::Seeds;
 use baton_relay::{Config, Relay, StartError, Timers};
 
-use crate::migration::{attach, confirm, count, ended, ids, probes, report, series, socket};
+use crate::migration::{
+    attach, confirm, confirmed, count, ended, ids, probes, report, series, socket,
+};
 use crate::peer::{Peer, Who};
 use crate::pool;
 
@@ -80,9 +81,7 @@ async fn a_session_that_migrates_within_its_window_stays() {
         // It comes back by another path.
         peer.endpoint.rebind(socket()).unwrap();
         confirm(&peer, attempt, [0; 8]);
-        let Datagram::Echo { nonce } = peer.datagram().await else { panic!("no ECHO") };
-        confirm(&peer, attempt, nonce);
-        while peer.datagram().await != (Datagram::PathConfirmed { attempt }) {}
+        confirmed(&peer, attempt).await;
         report(&mut peer, attempt, None).await;
         ids(&mut peer).await;
         pool::until("it is trusted", || suspects(&relay) == 0).await;
