@@ -32,8 +32,11 @@ pub const MAX_PAYLOAD: usize = 1200;
 /// what was handed over cannot be taken back: the rest waits in a queue of the end's own (docs/protocol.md section 4).
 pub const HANDED_OVER: usize = 16 * 1024;
 
-/// What quinn says is free of that when it holds none: it counts what each takes beyond its bytes, and the next one in advance.
-pub const NONE_HANDED_OVER: usize = HANDED_OVER - size_of::<Bytes>();
+/// What quinn counts of that for a datagram beyond its bytes.
+pub const OVERHEAD: usize = size_of::<Bytes>();
+
+/// What quinn says is free of that when it holds none: it counts the overhead of the next one in advance.
+pub const NONE_HANDED_OVER: usize = HANDED_OVER - OVERHEAD;
 
 const LONG: u64 = 0;
 const ECHO: u64 = 1;

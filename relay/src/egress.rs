@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use baton_protocol::datagram::NONE_HANDED_OVER;
+use baton_protocol::datagram::{NONE_HANDED_OVER, OVERHEAD};
 use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{LimitKind, Limited};
 use baton_protocol::hold::{self, Hold, Wire};
@@ -34,9 +34,6 @@ use crate::turns::QUEUES;
 /// Datagrams of one queue that are handed over until all others had their turn: when a thousand who acknowledge nothing are tried
 /// again, all of their queues move at once.
 const IN_A_TURN: u8 = 16;
-
-/// What quinn counts for a datagram beyond its bytes.
-const TAKES: usize = size_of::<Bytes>();
 
 const RECEIVER: [LimitKind; 2] = [LimitKind::ReceiverDatagrams, LimitKind::ReceiverBytes];
 
@@ -156,7 +153,7 @@ impl Egress {
             && queue.has_room(connection, datagram.len())
             && queue.fits(connection, datagram.len())
         {
-            queue.room = queue.room.saturating_sub(datagram.len() + TAKES);
+            queue.room = queue.room.saturating_sub(datagram.len() + OVERHEAD);
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
                 Ok(()) => metrics.passed(way, payload),
@@ -415,7 +412,7 @@ mod tests {
                 egress.send(&connection, sender, datagram, 1000, Direction::Out, &metrics).unwrap();
             }
             let given = 40 - egress.lock().datagrams.len();
-            assert_eq!(given, HANDED_OVER / (1000 + TAKES), "round {round}");
+            assert_eq!(given, HANDED_OVER / (1000 + OVERHEAD), "round {round}");
             let (running, to, counted) = (egress.clone(), connection.clone(), metrics.clone());
             let task =
                 tokio::spawn(async move { running.run(&to, Direction::Out, &counted).await });

@@ -8,7 +8,7 @@ use baton_protocol::close::CloseCode;
 use baton_protocol::datagram::MAX_PAYLOAD;
 use baton_protocol::id::RelayId;
 use baton_protocol::liveness::{Timers, WrongOrder};
-use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, Incoming, Runtime as _, ServerConfig, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
@@ -28,7 +28,7 @@ use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
 use crate::sieve::{self, Arrivals};
-use crate::socket::{self, PublicSocket, RoomySocket};
+use crate::socket::{self, PublicSocket};
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
 
@@ -185,8 +185,8 @@ impl Relay {
         let bind = |source| StartError::Bind { address: config.listen, source };
         let socket = socket::bind(config.listen).map_err(bind)?;
         let arrivals: Arc<Arrivals> = Arc::default();
-        let roomy = socket.try_clone().and_then(RoomySocket::new).map_err(bind)?;
-        let public = PublicSocket::new(Arc::new(roomy), responder, arrivals.clone());
+        let inner = socket.try_clone().and_then(|socket| TokioRuntime.wrap_udp_socket(socket));
+        let public = PublicSocket::new(inner.map_err(bind)?, responder, arrivals.clone());
         let endpoint = public_endpoint(public, server).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         let (ready, is_ready) = watch::channel(false);

@@ -80,13 +80,13 @@ async fn begin(
     joining: Joining,
 ) -> Option<(Box<join::Joined>, Instant, Span)> {
     let from = incoming.remote_address();
-    let connection = Box::pin(connect(shared.clone(), incoming)).await?;
+    let connection = connect(&shared, incoming).await?;
     let (connected, span) = (Instant::now(), info_span!("session", %from));
     let joined = admit(shared, connection, joining).instrument(span.clone()).await?;
     Some((joined, connected, span))
 }
 
-async fn connect(shared: Arc<Shared>, incoming: Incoming) -> Option<Connection> {
+async fn connect(shared: &Shared, incoming: Incoming) -> Option<Connection> {
     let from = incoming.remote_address();
     let Ok(connecting) = incoming.accept() else {
         shared.metrics.handshake("failed");

@@ -78,7 +78,8 @@ impl<'a> Paths<'a> {
     /// Looks where the client is, and asks there if that is news.
     pub(super) fn look(&mut self, now: Instant) {
         let connection = &self.handle.connection;
-        let (address, heard) = (connection.remote_address(), connection.stats().udp_rx.datagrams);
+        let (place, heard) = self.seen();
+        let address = place.address;
         let before = std::mem::replace(&mut self.last, (address, heard));
         if address != before.0 && heard == before.1 {
             // Nothing came from there: QUIC has gone back by itself, because its own validation of the path was lost. The client's
@@ -87,7 +88,7 @@ impl<'a> Paths<'a> {
             self.tick_at = now + idle_tick(self.shared);
             return;
         }
-        let nonce = self.watch.tick(self.place(), connection.rtt(), now);
+        let nonce = self.watch.tick(place, connection.rtt(), now);
         let tick = if self.watch.is_asking() { TICK } else { idle_tick(self.shared) };
         self.tick_at = now + tick;
         if let Some(nonce) = nonce {
@@ -98,7 +99,7 @@ impl<'a> Paths<'a> {
 
     /// The client answered an echo.
     pub(super) fn answered(&mut self, nonce: [u8; 8], now: Instant) {
-        self.watch.answered(nonce, self.place(), now);
+        self.watch.answered(nonce, self.seen().0, now);
         self.count();
     }
 
@@ -108,7 +109,7 @@ impl<'a> Paths<'a> {
             return;
         }
         let rtt = self.handle.connection.rtt();
-        match self.watch.confirm(attempt, nonce, self.place(), rtt, now) {
+        match self.watch.confirm(attempt, nonce, self.seen().0, rtt, now) {
             Answer::Ask(nonce) => {
                 self.tick_at = self.tick_at.min(now + TICK);
                 self.push(datagram::echo(nonce));
@@ -142,10 +143,12 @@ impl<'a> Paths<'a> {
         self.count();
     }
 
-    fn place(&self) -> Place {
+    /// Where the client is, and how many packets of it have been heard.
+    fn seen(&self) -> (Place, u64) {
         let connection = &self.handle.connection;
-        let address = connection.remote_address();
-        Place { address, challenges: connection.stats().frame_tx.path_challenge }
+        let (address, stats) = (connection.remote_address(), connection.stats());
+        let challenges = stats.frame_tx.path_challenge;
+        (Place { address, challenges }, stats.udp_rx.datagrams)
     }
 
     fn push(&self, datagram: Bytes) {

@@ -1,8 +1,8 @@
 //! The relay's UDP sockets, below QUIC.
 //!
 //! - [`bind`]: with room for bursts.
-//! - [`room`]: waited for only when the kernel has none.
 //! - [`public`]: the one that clients send to. It answers probes beside QUIC, and counts first packets.
+//! - [`room`]: what waits for the kernel, only when its buffer is full.
 
 mod bind;
 mod public;
@@ -10,4 +10,3 @@ mod room;
 
 pub(crate) use bind::bind;
 pub(crate) use public::PublicSocket;
-pub(crate) use room::RoomySocket;

@@ -15,6 +15,7 @@ use baton_protocol::path::probe::LENGTH;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use super::room::Room;
 use crate::paths::Responder;
 use crate::sieve::{Arrivals, may_be_first};
 
@@ -26,6 +27,7 @@ pub(crate) struct PublicSocket {
     is_v6: bool,
     responder: Responder,
     arrivals: Arc<Arrivals>,
+    room: Room,
 }
 
 impl PublicSocket {
@@ -35,7 +37,7 @@ impl PublicSocket {
         arrivals: Arc<Arrivals>,
     ) -> Self {
         let is_v6 = inner.local_addr().is_ok_and(|address| address.is_ipv6());
-        Self { inner, is_v6, responder, arrivals }
+        Self { inner, is_v6, responder, arrivals, room: Room::default() }
     }
 
     /// Looks at what came from one address at one time: one packet, or several of one size, of which the last may be shorter.
@@ -73,19 +75,19 @@ impl PublicSocket {
 
 impl AsyncUdpSocket for PublicSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        self.inner.clone().create_io_poller()
+        self.room.poller(self.inner.clone())
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let SocketAddr::V4(to) = transmit.destination else {
-            return self.inner.try_send(transmit);
+        let sent = match transmit.destination {
+            SocketAddr::V4(to) if self.is_v6 => {
+                let destination = (to.ip().to_ipv6_mapped(), to.port()).into();
+                let Transmit { ecn, contents, segment_size, src_ip, .. } = *transmit;
+                self.inner.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
+            }
+            _ => self.inner.try_send(transmit),
         };
-        if !self.is_v6 {
-            return self.inner.try_send(transmit);
-        }
-        let destination = (to.ip().to_ipv6_mapped(), to.port()).into();
-        let Transmit { ecn, contents, segment_size, src_ip, .. } = *transmit;
-        self.inner.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
+        self.room.heed(sent)
     }
 
     fn poll_recv(

@@ -1,94 +1,56 @@
-//! A UDP socket that is waited for only when it is full.
+//! Room in the kernel's buffer is waited for only when there is none.
 //!
-//! quinn keeps what waits for room in the kernel's buffer, for each connection and as long as that lives, and asks it before each
-//! packet. There nearly always is room: until there is none, [`Poller`] is nothing to keep, and a look at one flag to ask.
+//! quinn keeps what waits for room, for each connection and as long as that lives, and asks it before each packet. There nearly
+//! always is room: until there is none, [`Poller`] is nothing to keep, and a look at one flag to ask.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Runtime as _, TokioRuntime, UdpPoller};
+use quinn::{AsyncUdpSocket, UdpPoller};
 
-/// See the [module](self).
-pub(crate) struct RoomySocket {
-    inner: Arc<dyn AsyncUdpSocket>,
+/// What is known of the room that one socket has. See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room {
     /// The kernel had no room for a packet, and has not said since that it has. It is set by whoever finds so and cleared by whoever is
     /// told otherwise: that may be another, and then the next packet finds out.
-    is_full: AtomicBool,
+    is_full: Arc<AtomicBool>,
 }
 
-impl RoomySocket {
-    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
-        Ok(Self { inner: TokioRuntime.wrap_udp_socket(socket)?, is_full: AtomicBool::new(false) })
-    }
-}
-
-impl fmt::Debug for RoomySocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_full = self.is_full.load(Ordering::Relaxed);
-        f.debug_struct("RoomySocket").field("is_full", &is_full).finish_non_exhaustive()
-    }
-}
-
-impl AsyncUdpSocket for RoomySocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Poller { socket: self, waiting: None })
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.inner.try_send(transmit);
+impl Room {
+    /// Remembers whether a packet that was sent had room.
+    pub(super) fn heed(&self, sent: io::Result<()>) -> io::Result<()> {
         if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
             self.is_full.store(true, Ordering::Release);
         }
         sent
     }
 
-    fn poll_recv(
-        &self,
-        context: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(context, buffers, meta)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
+    /// What waits for room at `socket`.
+    pub(super) fn poller(&self, socket: Arc<dyn AsyncUdpSocket>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Poller { room: self.clone(), socket, waiting: None })
     }
 }
 
 /// Waits for room.
 struct Poller {
-    socket: Arc<RoomySocket>,
+    room: Room,
+    socket: Arc<dyn AsyncUdpSocket>,
     waiting: Option<Pin<Box<dyn UdpPoller>>>,
 }
 
 impl UdpPoller for Poller {
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, waiting } = &mut *self;
-        if waiting.is_none() && !socket.is_full.load(Ordering::Acquire) {
+        let Self { room, socket, waiting } = &mut *self;
+        if waiting.is_none() && !room.is_full.load(Ordering::Acquire) {
             return Poll::Ready(Ok(()));
         }
-        let poller = waiting.get_or_insert_with(|| socket.inner.clone().create_io_poller());
+        let poller = waiting.get_or_insert_with(|| socket.clone().create_io_poller());
         let ready = ready!(poller.as_mut().poll_writable(context));
-        socket.is_full.store(false, Ordering::Release);
+        room.is_full.store(false, Ordering::Release);
         *waiting = None;
         Poll::Ready(ready)
     }
@@ -102,8 +64,12 @@ impl fmt::Debug for Poller {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSliceMut;
+    use std::net::SocketAddr;
     use std::sync::atomic::AtomicUsize;
     use std::task::Waker;
+
+    use quinn::udp::{RecvMeta, Transmit};
 
     use super::*;
 
@@ -150,23 +116,22 @@ mod tests {
         }
     }
 
-    fn send(socket: &RoomySocket) -> io::Result<()> {
+    fn send(room: &Room, socket: &Fake) -> io::Result<()> {
         let destination = ([127, 0, 0, 1], 2).into();
         let contents = b"packet";
-        socket.try_send(&Transmit {
+        room.heed(socket.try_send(&Transmit {
             destination,
             ecn: None,
             contents,
             segment_size: None,
             src_ip: None,
-        })
+        }))
     }
 
     #[test]
     fn the_kernel_is_waited_for_only_when_it_is_full() {
-        let fake = Arc::new(Fake::default());
-        let socket = Arc::new(RoomySocket { inner: fake.clone(), is_full: AtomicBool::new(false) });
-        let mut pollers = [(); 3].map(|()| socket.clone().create_io_poller());
+        let (room, fake) = (Room::default(), Arc::new(Fake::default()));
+        let mut pollers = [(); 3].map(|()| room.poller(fake.clone()));
         let mut context = Context::from_waker(Waker::noop());
         let mut is_ready = |pollers: &mut [Pin<Box<dyn UdpPoller>>]| {
             let mut ready = |poller: &mut Pin<Box<dyn UdpPoller>>| {
@@ -174,13 +139,13 @@ mod tests {
             };
             pollers.iter_mut().map(&mut ready).collect::<Vec<_>>()
         };
-        send(&socket).unwrap();
+        send(&room, &fake).unwrap();
         assert_eq!(is_ready(&mut pollers), [true; 3]);
         assert_eq!(fake.pollers.load(Ordering::Relaxed), 0, "nothing to wait for");
 
         fake.full.store(true, Ordering::Relaxed);
         assert_eq!(is_ready(&mut pollers), [true; 3], "nobody knows yet");
-        assert_eq!(send(&socket).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(send(&room, &fake).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert_eq!(is_ready(&mut pollers), [false; 3]);
 
         fake.full.store(false, Ordering::Relaxed);

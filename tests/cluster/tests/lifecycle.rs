@@ -59,7 +59,9 @@ fn up_and_down_twice() {
     assert!(took < WARM_DEADLINE, "a warm start took {took:?}");
     figure("warm start with three nodes Ready, s", format!("{:.1}", took.as_secs_f64()));
 
-    assert_eq!(session_of(&supervisor()), supervisor(), "a closed terminal does not reach it");
+    let supervisor = supervisor();
+    let session = common::stat(&supervisor, common::SESSION);
+    assert_eq!(session, Some(supervisor), "a closed terminal does not reach it");
 
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -158,12 +160,6 @@ fn start_and_read(lines: usize) -> (Child, String) {
 
 fn supervisor() -> String {
     std::fs::read_to_string(names::state_dir().join("supervisor.pid")).unwrap()
-}
-
-fn session_of(process: &str) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // proc_pid_stat(5): state, parent, group and session follow the command.
-    stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned()
 }
 
 fn kill_supervisor() {

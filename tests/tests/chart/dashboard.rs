@@ -83,7 +83,6 @@ fn uses(query: &str) -> Vec<Use> {
         .collect()
 }
 
-/// The labels that a metric has once it is scraped.
 /// What the programs export, with the labels that it has for whoever asks Prometheus.
 fn exported() -> &'static BTreeMap<String, BTreeSet<String>> {
     static EXPORTED: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
@@ -101,6 +100,7 @@ fn exported() -> &'static BTreeMap<String, BTreeSet<String>> {
     &EXPORTED
 }
 
+/// The labels that a metric has once it is scraped.
 fn labels(metric: &str) -> BTreeSet<&'static str> {
     let labels = exported().get(metric).unwrap_or_else(|| panic!("nothing exports {metric}"));
     labels.iter().map(String::as_str).collect()

@@ -37,8 +37,18 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
 
 /// Is there a process of this number that is no zombie?
 pub(crate) fn is_running(process: &str) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat(process, STATE).is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// What follows the command in proc_pid_stat(5).
+pub(crate) const STATE: usize = 0;
+pub(crate) const PARENT: usize = 1;
+pub(crate) const SESSION: usize = 3;
+
+/// One of these of a process, if there is such a process.
+pub(crate) fn stat(process: &str, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(field).map(str::to_owned)
 }
 
 /// Records a figure as `baton_tests::figures` does, which this crate cannot use: that one uses it.

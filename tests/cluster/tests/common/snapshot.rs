@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{PARENT, stat};
+
 /// Words that only a cluster's processes and files bear.
 const WORDS: [&str; 9] =
     ["baton", "cni", "containerd", "etcd", "kube", "netns", "pause", "runc", "testpod"];
@@ -93,23 +95,14 @@ fn is_of_another(process: &str) -> bool {
         if process == own {
             return false;
         }
-        match parent(&process) {
-            // It has just ended.
-            None => return false,
-            // Of the first process, and of those that take orphans in as it does.
-            Some(parent) if parent == "1" || parent == "0" => return !is_ours(&program(&process)),
-            Some(parent) if INITS.contains(&program(&parent).as_str()) => {
-                return !is_ours(&program(&process));
-            }
-            Some(parent) => process = parent,
+        // It has just ended.
+        let Some(parent) = stat(&process, PARENT) else { return false };
+        // The first process, or one that takes orphans in as it does.
+        if parent == "1" || parent == "0" || INITS.contains(&program(&parent).as_str()) {
+            return !is_ours(&program(&process));
         }
+        process = parent;
     }
-}
-
-fn parent(process: &str) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // proc_pid_stat(5): state and parent follow the command.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1).map(str::to_owned)
 }
 
 fn files(folder: &Path, traces: &mut BTreeSet<String>) {
@@ -151,7 +144,7 @@ fn processes_of_others_do_not_count_and_orphans_and_our_own_do() {
     own.kill().unwrap();
     own.wait().unwrap();
     assert!(!is_of_another(&own.id().to_string()), "gone");
-    let parent = parent("self").unwrap();
+    let parent = stat("self", PARENT).unwrap();
     // Whatever started this test is of somebody else, unless it is the machine's first process.
     assert!(parent == "1" || parent == "0" || is_of_another(&parent), "{}", program(&parent));
 }
