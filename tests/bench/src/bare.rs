@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, TransportConfig};
+use quinn::{AckFrequencyConfig, Connection, Endpoint, TransportConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -15,6 +15,10 @@ use crate::subject::{Ground, SERVER_NAME};
 /// As Baton's clients do it: or idle connections would end.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
+/// As Baton's clients ask it of relays: packets, and for how long.
+const UNACKNOWLEDGED: u32 = 10;
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
 /// A socket of its own for each peer, as peers have it.
 pub(crate) fn endpoint() -> std::io::Result<Endpoint> {
     Endpoint::client(([127, 0, 0, 1], 0).into())
@@ -22,6 +26,20 @@ pub(crate) fn endpoint() -> std::io::Result<Endpoint> {
 
 /// quinn's defaults, but for trust, ALPN and keep-alive.
 pub(crate) fn config(ground: &Ground) -> anyhow::Result<quinn::ClientConfig> {
+    with(ground, TransportConfig::default())
+}
+
+/// The same, for sessions with a relay of Baton's that carry datagrams: what they send is acknowledged as seldom as Baton's clients
+/// ask for.
+pub(crate) fn session_config(ground: &Ground) -> anyhow::Result<quinn::ClientConfig> {
+    let mut acknowledged = AckFrequencyConfig::default();
+    acknowledged.ack_eliciting_threshold(UNACKNOWLEDGED.into()).max_ack_delay(Some(ACK_DELAY));
+    let mut transport = TransportConfig::default();
+    transport.ack_frequency_config(Some(acknowledged));
+    with(ground, transport)
+}
+
+fn with(ground: &Ground, mut transport: TransportConfig) -> anyhow::Result<quinn::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ground.certificate_pem.as_bytes())?)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -31,7 +49,6 @@ pub(crate) fn config(ground: &Ground) -> anyhow::Result<quinn::ClientConfig> {
         .with_no_client_auth();
     tls.alpn_protocols = vec![baton_protocol::ALPN.to_vec()];
     let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-    let mut transport = TransportConfig::default();
     transport.keep_alive_interval(Some(KEEP_ALIVE));
     config.transport_config(Arc::new(transport));
     Ok(config)

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use baton_client::{Client, ClientConfig, Identity, MAX_DATAGRAM, Profile, Route};
+use baton_protocol::datagram::{self, Datagram};
 use bytes::Bytes;
 use quinn::{Connection, Endpoint};
 use tokio::task::JoinSet;
 
 use crate::bare;
 use crate::forwarder::{Batched, JOIN, JOIN_LENGTH, buffers};
+use crate::session::Session;
 
-/// Bytes of every datagram, as relays carry them. Of one of Baton's owners, the client adds one byte of these.
+/// Bytes of every datagram's payload. Of one of its owners', Baton's client adds one of these.
 pub(crate) const LENGTH: usize = 1200;
 
 /// Datagrams go through a new link by then, or never.
@@ -58,7 +60,8 @@ pub(crate) fn now() -> u64 {
 enum Sender {
     Raw { socket: Arc<Batched>, relay: SocketAddr },
     Quinn(Connection),
-    Baton(Route),
+    Session { connection: Connection, alias: u64 },
+    Client(Route),
 }
 
 /// See the [module](self).
@@ -126,8 +129,36 @@ impl Link {
         Self::through(Sender::Quinn(one), seen, Vec::new(), vec![far, near], tasks).await
     }
 
+    /// Through a relay of Baton's: from and to a connection of quinn as [`quinn`](Self::quinn)'s, so that the same comes to both relays.
+    pub(crate) async fn session(
+        relay: SocketAddr,
+        config: &quinn::ClientConfig,
+        token: &Bytes,
+    ) -> anyhow::Result<Self> {
+        let endpoints = vec![bare::endpoint()?, bare::endpoint()?];
+        let attach = |endpoint| Session::attach(endpoint, relay, config, token.clone());
+        let (mut one, other) = tokio::try_join!(attach(&endpoints[0]), attach(&endpoints[1]))?;
+        let alias = one.open(other.peer).await?;
+        let seen = Arc::new(Seen::default());
+        let (mut tasks, seeing) = (JoinSet::new(), seen.clone());
+        for control in [one.control, other.control] {
+            tasks.spawn(control.know_senders());
+        }
+        tasks.spawn(async move {
+            while let Ok(bytes) = other.connection.read_datagram().await {
+                if let Ok(Datagram::Aliased { payload, .. } | Datagram::Long { payload, .. }) =
+                    Datagram::decode(&bytes)
+                {
+                    seeing.came(&payload);
+                }
+            }
+        });
+        let sender = Sender::Session { connection: one.connection, alias };
+        Self::through(sender, seen, Vec::new(), endpoints, tasks).await
+    }
+
     /// Through a relay of Baton's, by its client.
-    pub(crate) async fn baton(profile: &Profile) -> anyhow::Result<Self> {
+    pub(crate) async fn client(profile: &Profile) -> anyhow::Result<Self> {
         let config = || ClientConfig::new(Identity::ephemeral(), profile.clone());
         let (one, other) = tokio::try_join!(Client::connect(config()), Client::connect(config()))?;
         let mut route = one.route(other.peer())?;
@@ -141,7 +172,7 @@ impl Link {
                 seeing.came(&payload);
             }
         });
-        Self::through(Sender::Baton(route), seen, vec![one, other], Vec::new(), tasks).await
+        Self::through(Sender::Client(route), seen, vec![one, other], Vec::new(), tasks).await
     }
 
     /// Waits until datagrams come through.
@@ -179,7 +210,13 @@ impl Link {
                     let _ = connection.send_datagram(payload.slice(start..start + LENGTH));
                 }
             }
-            Sender::Baton(route) => {
+            Sender::Session { connection, alias } => {
+                for payload in payload.chunks(LENGTH) {
+                    // The same.
+                    let _ = connection.send_datagram(datagram::aliased(*alias, payload));
+                }
+            }
+            Sender::Client(route) => {
                 for datagram in payload.chunks(LENGTH) {
                     // The client is made for datagrams of this length: it does not refuse.
                     let _ = route.send(&datagram[..MAX_DATAGRAM]);

@@ -9,6 +9,7 @@ mod machine;
 mod process;
 mod quinn_loop;
 mod report;
+mod session;
 mod sessions;
 mod stats;
 mod subject;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use baton_client::Profile;
+use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
@@ -212,6 +214,8 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
 struct Relayed {
     /// In the order of [`SUBJECTS`], and another build of ours if there is one.
     subjects: Vec<Subject>,
+    /// By Baton's clients, through the relay of the first.
+    clients: Subject,
     /// Without a relay.
     direct: Subject,
     _processes: Vec<Process>,
@@ -222,13 +226,19 @@ impl Relayed {
     async fn start(ground: &Ground, beside: Option<&Path>) -> anyhow::Result<Self> {
         let (raw, bare) = (Process::forwarder()?, Process::quinn_loop(ground)?);
         let baton = Baton::start(ground, Auth::Token, "relayed").await?;
-        let (config, profile) = (bare::config(ground)?, profile(ground, &baton)?);
+        let (config, session_config) = (bare::config(ground)?, bare::session_config(ground)?);
+        let token = Bytes::from(ground.token.clone());
         let mut links = [const { Vec::new() }; 3];
         for pair in 0..LINKS {
             links[0].push(Link::raw(raw.address, pair).await?);
             links[1].push(Link::quinn(bare.address, pair, &config).await?);
-            links[2].push(Link::baton(&profile).await?);
+            links[2].push(Link::session(baton.process.address, &session_config, &token).await?);
         }
+        let clients = Subject {
+            name: "baton-relay, by Baton's clients",
+            pid: Some(baton.process.pid()),
+            links: Arc::new(vec![Link::client(&profile(ground, &baton)?).await?]),
+        };
         let direct = Link::direct(quinn_loop::server(&ground.tls())?, &config).await?;
         let pids = [raw.pid(), bare.pid(), baton.process.pid()];
         let mut subjects: Vec<_> = SUBJECTS
@@ -241,20 +251,21 @@ impl Relayed {
         let mut batons = vec![baton];
         if let Some(program) = beside {
             let other = Baton::start_program(program, ground, Auth::Token, "other").await?;
-            let (profile, mut links) = (self::profile(ground, &other)?, Vec::new());
+            let (address, mut links) = (other.process.address, Vec::new());
             for _ in 0..LINKS {
-                links.push(Link::baton(&profile).await?);
+                links.push(Link::session(address, &session_config, &token).await?);
             }
             let pid = Some(other.process.pid());
             subjects.push(Subject { name: "the other baton-relay", pid, links: Arc::new(links) });
             batons.push(other);
         }
-        Ok(Self { subjects, direct, _processes: vec![raw, bare], _batons: batons })
+        Ok(Self { subjects, clients, direct, _processes: vec![raw, bare], _batons: batons })
     }
 
     async fn windows(&self, load: Load, extent: &Extent) -> anyhow::Result<Vec<Vec<Window>>> {
         let mut subjects: Vec<_> = self.subjects.iter().collect();
         if let Load::Light = load {
+            subjects[report::BATON] = &self.clients;
             subjects.push(&self.direct);
         }
         interleave(&subjects, load, extent.rounds, extent.window).await

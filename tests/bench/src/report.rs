@@ -32,7 +32,7 @@ pub(crate) struct Measured {
 pub(crate) const SUBJECTS: [&str; 3] = ["raw UDP forwarder", "bare quinn loop", "baton-relay"];
 const RAW: usize = 0;
 const BARE: usize = 1;
-const BATON: usize = 2;
+pub(crate) const BATON: usize = 2;
 /// Under some loads a connection without any relay, under others another build of ours.
 const DIRECT: usize = 3;
 const OTHER: usize = 3;

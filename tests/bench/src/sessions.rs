@@ -1,22 +1,19 @@
-//! Many idle sessions, cheaply held: connections of quinn over a few sockets, which speak the protocol frame by frame.
+//! Many idle sessions, cheaply held: connections of quinn over a few sockets.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use baton_protocol::frame::{Decoder, Frame, Hello, Intent};
-use baton_protocol::hello;
-use baton_protocol::id::Instance;
+use anyhow::Context as _;
+use baton_protocol::frame::Frame;
 use bytes::Bytes;
-use ed25519_dalek::SigningKey;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, Endpoint};
 use tokio::task::JoinSet;
 
 use crate::bare;
 use crate::quinn_loop::ALONE;
-use crate::subject::SERVER_NAME;
+use crate::session::{Control, Session};
 
 /// Connections of one socket: as many packets as that find room in its buffer, however small that is by default. What is lost
 /// there, while this process is busy with others, would be waited for as if the relay had been slow.
@@ -124,7 +121,6 @@ impl Sessions {
     }
 }
 
-type Control = (SendStream, RecvStream, Decoder);
 type Attached = (Connection, Option<Control>);
 
 async fn attach(
@@ -133,57 +129,23 @@ async fn attach(
     config: &quinn::ClientConfig,
     door: Door,
 ) -> anyhow::Result<Attached> {
-    let token = match door {
-        Door::Bare => return Ok((bare::connect(endpoint, relay, config, ALONE).await?, None)),
-        Door::Baton(token) => token,
-    };
-    let connection = endpoint.connect_with(config.clone(), relay, SERVER_NAME)?.await?;
-    let (mut send, mut receive) = connection.open_bi().await?;
-    let key = SigningKey::from_bytes(&rand::random());
-    let mut hello = Hello {
-        intent: Intent::Fresh,
-        peer: hello::peer_of(&key),
-        instance: Instance::from_bytes(rand::random()),
-        capabilities: 0,
-        token,
-        ticket: Bytes::new(),
-        signature: [0; 64],
-    };
-    let mut exported = [0; hello::EXPORTER_LENGTH];
-    let context = hello::exporter_context(&hello);
-    if connection.export_keying_material(&mut exported, hello::EXPORTER_LABEL, &context).is_err() {
-        bail!("TLS exports no keying material");
-    }
-    hello::sign(&mut hello, &key, &exported);
-    send.write_all(&Frame::Hello(Box::new(hello)).encode()).await?;
-    let mut decoder = Decoder::new();
-    match next(&mut receive, &mut decoder).await? {
-        Frame::Welcome(_) => decoder.authenticated(),
-        Frame::Refused(refused) => bail!("refused ({}): {}", refused.code.name(), refused.message),
-        other => bail!("{} instead of WELCOME", other.name()),
-    }
-    Ok((connection, Some((send, receive, decoder))))
-}
-
-async fn next(receive: &mut RecvStream, decoder: &mut Decoder) -> anyhow::Result<Frame> {
-    loop {
-        if let Some(frame) = decoder.next_frame()? {
-            return Ok(frame);
+    match door {
+        Door::Bare => Ok((bare::connect(endpoint, relay, config, ALONE).await?, None)),
+        Door::Baton(token) => {
+            let session = Session::attach(endpoint, relay, config, token).await?;
+            Ok((session.connection, Some(session.control)))
         }
-        let chunk =
-            receive.read_chunk(4096, true).await?.context("the relay ended the control stream")?;
-        decoder.push(&chunk.bytes);
     }
 }
 
 /// Answers GOAWAYs, and stays.
-async fn listen((mut send, mut receive, mut decoder): Control, told: Arc<Told>) {
-    while let Ok(frame) = next(&mut receive, &mut decoder).await {
+async fn listen(mut control: Control, told: Arc<Told>) {
+    while let Ok(frame) = control.next().await {
         match frame {
             Frame::GoAway(goaway) => {
                 told.goaway();
                 let ack = Frame::GoAwayAck { sequence: goaway.sequence };
-                if send.write_all(&ack.encode()).await.is_err() {
+                if control.say(&ack).await.is_err() {
                     return;
                 }
             }
