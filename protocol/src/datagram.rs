@@ -142,25 +142,56 @@ fn split<const N: usize>(bytes: &Bytes) -> Result<([u8; N], Bytes), DatagramErro
     Ok((*head, bytes.slice(N..)))
 }
 
+/// What stands before a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Header {
+    /// The alias of a route, or of a sender.
+    Alias(u64),
+    /// The long form: the sender itself.
+    Sender(PeerPrefix),
+}
+
+impl Header {
+    /// In bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Alias(alias) => varint::length(*alias).unwrap_or(8),
+            Self::Sender(_) => MAX_HEADER,
+        }
+    }
+
+    /// Writes it.
+    pub fn write(&self, out: &mut impl BufMut) {
+        match self {
+            Self::Alias(alias) => varint::write(*alias, out),
+            Self::Sender(sender) => {
+                varint::write(LONG, out);
+                out.put_slice(sender.as_bytes());
+            }
+        }
+    }
+
+    /// A datagram with this header and this payload.
+    fn before(&self, payload: &[u8]) -> Bytes {
+        // Exactly as much as is needed: to freeze more would take another allocation.
+        let mut out = BytesMut::with_capacity(self.length() + payload.len());
+        self.write(&mut out);
+        out.put_slice(payload);
+        out.freeze()
+    }
+}
+
 /// A datagram with this alias and payload.
 #[must_use]
 pub fn aliased(alias: u64, payload: &[u8]) -> Bytes {
-    // Exactly as much as is needed: to freeze more would take another allocation.
-    let header = varint::length(alias).unwrap_or(8);
-    let mut out = BytesMut::with_capacity(header + payload.len());
-    varint::write(alias, &mut out);
-    out.put_slice(payload);
-    out.freeze()
+    Header::Alias(alias).before(payload)
 }
 
 /// A datagram that names its sender itself.
 #[must_use]
 pub fn long(sender: PeerPrefix, payload: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(MAX_HEADER + payload.len());
-    varint::write(LONG, &mut out);
-    out.put_slice(sender.as_bytes());
-    out.put_slice(payload);
-    out.freeze()
+    Header::Sender(sender).before(payload)
 }
 
 /// A request to send `nonce` back. A relay's is small: it may not have more credit on a new path.

@@ -8,6 +8,7 @@
 //!
 //! [`HANDED_OVER`]: baton_protocol::datagram::HANDED_OVER
 
+mod block;
 mod budget;
 mod fair;
 
@@ -24,8 +25,11 @@ use bytes::Bytes;
 use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
+use self::block::Block;
+pub(crate) use self::block::{Header, alone};
 pub(crate) use self::budget::Budget;
 use self::fair::FairQueue;
+use crate::arrivals::Comes;
 use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics};
 use crate::rates::{Meter, Throughput};
@@ -73,6 +77,16 @@ struct Queue {
     closed: bool,
     /// The path took the longest datagrams when it was asked last.
     is_wide: bool,
+    /// Where those are that go to quinn at once.
+    block: Block,
+}
+
+/// A peer's datagram, before it is written.
+pub(crate) struct Outgoing<'a, H> {
+    pub(crate) sender: PeerId,
+    pub(crate) header: H,
+    pub(crate) payload: &'a [u8],
+    pub(crate) comes: Comes,
 }
 
 /// The connection has ended.
@@ -122,41 +136,42 @@ impl Egress {
         self.takes_streams.store(true, Ordering::Relaxed);
     }
 
-    /// From now on no more than this is taken of what peers send.
+    /// From now on no more than this is taken of what peers send. Memory that was not used since this was called last is given back.
     pub(crate) fn set_limit(&self, limit: Throughput, now: Instant) {
         let mut queue = self.lock();
+        queue.block.tidy();
         if queue.limit != limit {
             queue.limit = limit;
             queue.meter.set(limit, now);
         }
     }
 
-    /// Sends a datagram with so much payload of this peer: at once if it can, because another task to wake is dear, or by the
-    /// queue. What is dropped for want of room is counted; what is beyond the limit is the caller's to count.
+    /// Sends a peer's datagram: at once if it can, because another task to wake is dear, or by the queue. What is dropped for want of room is counted; what is beyond the limit is the caller's to count.
     pub(crate) fn send(
         &self,
         connection: &Connection,
-        sender: PeerId,
-        datagram: Bytes,
-        payload: usize,
+        outgoing: &Outgoing<'_, impl Header>,
         way: Direction,
         metrics: &Metrics,
     ) -> Result<(), Limited> {
+        let Outgoing { sender, header, payload, comes } = outgoing;
+        let length = header.length() + payload.len();
         let mut queue = self.lock();
         // Mostly there is none, and the time need not be asked for.
         if !queue.meter.is_off()
-            && let Err(quantity) = queue.meter.take(payload, Instant::now())
+            && let Err(quantity) = queue.meter.take(payload.len(), Instant::now())
         {
             return Err(queue.limit.met(quantity, RECEIVER));
         }
-        if queue.is_open()
-            && queue.has_room(connection, datagram.len())
-            && queue.fits(connection, datagram.len())
-        {
-            queue.room = queue.room.saturating_sub(datagram.len() + OVERHEAD);
+        if queue.is_open() && queue.has_room(connection, length) && queue.fits(connection, length) {
+            queue.room = queue.room.saturating_sub(length + OVERHEAD);
+            let datagram = match comes {
+                Comes::Alone => alone(header, payload),
+                Comes::CloseBehind => queue.block.write(header, payload),
+            };
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
-                Ok(()) => metrics.passed(way, payload),
+                Ok(()) => metrics.passed(way, payload.len()),
                 Err(SendDatagramError::TooLarge) => {
                     queue.is_wide = false;
                     metrics.dropped(Dropped::TooLarge, 1);
@@ -165,7 +180,9 @@ impl Egress {
             }
         } else {
             drop(queue);
-            metrics.dropped(Dropped::QueueFull, self.push(Some(sender), datagram, Some(payload)));
+            let datagram = alone(header, payload);
+            let dropped = self.push(Some(*sender), datagram, Some(payload.len()));
+            metrics.dropped(Dropped::QueueFull, dropped);
         }
         Ok(())
     }
@@ -331,7 +348,7 @@ fn wire(connection: &Connection) -> Wire {
 mod tests {
     use std::time::Duration;
 
-    use baton_protocol::datagram::HANDED_OVER;
+    use baton_protocol::datagram::{self, HANDED_OVER};
     use baton_protocol::liveness::IDLE_TIMEOUT;
 
     use super::*;
@@ -408,16 +425,19 @@ mod tests {
         for round in 0..3_u8 {
             // In one go: nothing leaves meanwhile.
             for number in 0..40 {
-                let datagram = Bytes::from(vec![40 * round + number; 1000]);
-                egress.send(&connection, sender, datagram, 1000, Direction::Out, &metrics).unwrap();
+                let payload = &[40 * round + number; 1000];
+                let header = datagram::Header::Alias(16);
+                let comes = if number == 0 { Comes::Alone } else { Comes::CloseBehind };
+                let outgoing = Outgoing { sender, header, payload, comes };
+                egress.send(&connection, &outgoing, Direction::Out, &metrics).unwrap();
             }
             let given = 40 - egress.lock().datagrams.len();
-            assert_eq!(given, HANDED_OVER / (1000 + OVERHEAD), "round {round}");
+            assert_eq!(given, HANDED_OVER / (1001 + OVERHEAD), "round {round}");
             let (running, to, counted) = (egress.clone(), connection.clone(), metrics.clone());
             let task =
                 tokio::spawn(async move { running.run(&to, Direction::Out, &counted).await });
             for number in 0..40 {
-                assert_eq!(client.read_datagram().await.unwrap()[0], 40 * round + number);
+                assert_eq!(client.read_datagram().await.unwrap()[1], 40 * round + number);
             }
             task.abort();
             assert!(task.await.unwrap_err().is_cancelled());

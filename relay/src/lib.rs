@@ -11,6 +11,7 @@
 //! - [`status`], `admin`, [`metrics`]: what a relay says of itself.
 
 mod admin;
+mod arrivals;
 pub mod auth;
 pub mod config;
 mod congestion;

@@ -210,6 +210,7 @@ impl Relay {
             budget: Arc::new(Budget::new(config.rates.queued_bytes, metrics.queued.clone())),
             rates: rates::Current::new(config.rates),
             timers: config.timers,
+            started: Instant::now(),
             probe_key,
         });
 

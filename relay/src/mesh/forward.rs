@@ -14,7 +14,9 @@
 use baton_protocol::id::{PeerId, PeerPrefix, Stamp};
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::arrivals::Comes;
 use crate::directory::{Directory, Sibling, Target};
+use crate::egress::{self, Outgoing};
 use crate::metrics::{Direction, Dropped, Metrics};
 
 const HEADER: usize = PeerPrefix::LENGTH + PeerId::LENGTH + 8 + 1;
@@ -66,7 +68,7 @@ impl Forward {
         let Self { destination, sender, stamp, hops, stranger, payload } = self;
         let (destination, sender, stamp) = (*destination, *sender, *stamp);
         let header = Header { destination, sender, stamp, hops: *hops, stranger: *stranger };
-        header.encode(payload)
+        egress::alone(&header, payload)
     }
 }
 
@@ -80,30 +82,30 @@ pub(crate) struct Header {
     pub(crate) stranger: bool,
 }
 
-impl Header {
-    fn encode(&self, payload: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(HEADER + payload.len());
+impl egress::Header for Header {
+    fn length(&self) -> usize {
+        HEADER
+    }
+
+    fn write(&self, out: &mut BytesMut) {
         out.put_slice(self.destination.as_bytes());
         out.put_slice(self.sender.as_bytes());
         out.put_u64(self.stamp.as_u64());
         out.put_u8(self.hops | if self.stranger { STRANGER } else { 0 });
-        out.put_slice(payload);
-        out.freeze()
     }
 }
 
 impl Sibling {
     /// Sends a peer's datagram to this sibling.
-    pub(crate) fn forward(&self, header: &Header, payload: &[u8], metrics: &Metrics) {
-        let (datagram, way) = (header.encode(payload), Direction::MeshOut);
-        let (connection, sender) = (&self.connection, header.sender);
+    pub(crate) fn forward(&self, header: Header, payload: &[u8], comes: Comes, metrics: &Metrics) {
+        let outgoing = Outgoing { sender: header.sender, header, payload, comes };
         // A link has no limit of its own.
-        let _ = self.egress.send(connection, sender, datagram, payload.len(), way, metrics);
+        let _ = self.egress.send(&self.connection, &outgoing, Direction::MeshOut, metrics);
     }
 }
 
 /// Takes a datagram that a sibling forwarded: to the session here, or on to where the peer has moved.
-pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes) {
+pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes, comes: Comes) {
     let Some(forward) = Forward::decode(datagram) else {
         return metrics.dropped(Dropped::Malformed, 1);
     };
@@ -118,7 +120,7 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
     match directory.find(destination) {
         Target::Here(receiver) => {
             let stranger = stranger(receiver.stamp(), &receiver.group);
-            let delivered = receiver.deliver(sender, stranger, &payload, metrics);
+            let delivered = receiver.deliver(sender, stranger, &payload, comes, metrics);
             if delivered.is_err() && receiver.may_be_told(sender) {
                 directory.refused(sender, receiver.peer);
             }
@@ -131,7 +133,7 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
                 return metrics.dropped(Dropped::Offline, 1);
             }
             let header = Header { destination, sender, stamp, hops: hops + 1, stranger };
-            sibling.forward(&header, &payload, metrics);
+            sibling.forward(header, &payload, comes, metrics);
         }
         Target::There { .. } => metrics.dropped(Dropped::TooManyHops, 1),
         Target::Nowhere => metrics.dropped(Dropped::Offline, 1),

@@ -16,6 +16,7 @@ use tracing::{debug, error, info};
 use super::forward;
 use super::frame::{MeshDecoder, MeshFrame};
 use super::{CLOSE_DUPLICATE, CLOSE_GOODBYE, CLOSE_SELF, CLOSE_VIOLATION, Shared, identity};
+use crate::arrivals::{self, BATCH, Comes};
 use crate::directory::{Duplicate, Sibling};
 use crate::metrics::{Direction, Dropped};
 
@@ -247,8 +248,15 @@ async fn write(
 }
 
 async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    while let Ok(datagram) = sibling.connection.read_datagram().await {
-        forward::receive(&shared.directory, &shared.metrics, &datagram);
+    let mut taken = 0;
+    while let Ok((datagram, comes)) = arrivals::next(&sibling.connection).await {
+        taken = if comes == Comes::Alone { 0 } else { taken };
+        forward::receive(&shared.directory, &shared.metrics, &datagram, comes);
+        taken += 1;
+        if taken == BATCH {
+            arrivals::receivers_first().await;
+            taken = 0;
+        }
     }
 }
 

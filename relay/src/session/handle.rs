@@ -14,9 +14,10 @@ use quinn::Connection;
 use tokio::sync::watch;
 
 use super::senders::{Judged, Senders, TooOften};
+use crate::arrivals::Comes;
 use crate::auth::Whose;
 use crate::drain::Slot;
-use crate::egress::Egress;
+use crate::egress::{Egress, Outgoing};
 use crate::mailbox::Mailbox;
 use crate::metrics::{Direction, Dropped, Metrics};
 use crate::paths::Given;
@@ -253,6 +254,7 @@ impl Handle {
         sender: PeerId,
         stranger: bool,
         payload: &[u8],
+        comes: Comes,
         metrics: &Metrics,
     ) -> Result<(), NotLetIn> {
         // Asked for itself: nothing else is done under that lock.
@@ -273,12 +275,12 @@ impl Handle {
                 return Err(NotLetIn);
             }
         };
-        let datagram = match known {
-            Some(alias) => datagram::aliased(alias, payload),
-            None => datagram::long(sender.prefix(), payload),
+        let header = match known {
+            Some(alias) => datagram::Header::Alias(alias),
+            None => datagram::Header::Sender(sender.prefix()),
         };
-        let (connection, way) = (&self.connection, Direction::Out);
-        let sent = self.egress.send(connection, sender, datagram, payload.len(), way, metrics);
+        let outgoing = Outgoing { sender, header, payload, comes };
+        let sent = self.egress.send(&self.connection, &outgoing, Direction::Out, metrics);
         if let Err(limited) = sent {
             metrics.limited(limited.kind);
             if !self.set_told(limited.kind, true) {

@@ -1,20 +1,19 @@
 //! What takes a client's datagrams: those that come as datagrams, and those that come by streams. What it may send is counted
 //! for both together.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError, RecvStream};
+use quinn::RecvStream;
 
 use super::Shared;
 use super::handle::Handle;
 use super::ingress::Ingress;
 use super::paths::TICK;
-use super::routes::{Routes, Seen, take, take_detour};
-use super::turn::Turn;
+use super::routes::{Arrival, Routes, Seen, take, take_detour};
+use super::turn::{After, Turn};
+use crate::arrivals::{self, Comes};
 use crate::detour;
 use crate::directory::Destination;
 use crate::mailbox::Mailbox;
@@ -67,9 +66,9 @@ impl Intake {
         let mut address = connection.remote_address();
         let mut now = Instant::now();
         let (mut look_at, mut turn) = (now, Turn::new(now));
-        while let Ok((datagram, has_waited)) = read(connection).await {
+        while let Ok((datagram, comes)) = arrivals::next(connection).await {
             // What was there already came at the same time as the one before. While it waited all others had their turn.
-            if has_waited {
+            if comes == Comes::Alone {
                 now = Instant::now();
                 turn = turn.next(now);
             }
@@ -82,28 +81,33 @@ impl Intake {
                     let _ = self.seen.put(Seen::Elsewhere);
                 }
             }
-            self.take_one(&datagram, now);
-            if turn.is_over() {
-                DATAGRAMS.others_first().await;
-                now = Instant::now();
-                turn = turn.next(now);
+            self.take_one(&datagram, Arrival { at: now, comes });
+            match turn.took() {
+                After::Next => {}
+                After::Receivers => arrivals::receivers_first().await,
+                After::Others => {
+                    DATAGRAMS.others_first().await;
+                    now = Instant::now();
+                    turn = turn.next(now);
+                }
             }
         }
     }
 
-    fn take_one(&self, datagram: &Bytes, now: Instant) {
+    fn take_one(&self, datagram: &Bytes, arrival: Arrival) {
         let mut gate = self.gate();
         let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
-        let what = take(&self.handle, routes, ingress, datagram, now, metrics);
+        let what = take(&self.handle, routes, ingress, datagram, arrival, metrics);
         self.say(what, ingress);
     }
 
     /// Takes the one datagram of a stream.
     pub(super) async fn read_detour(self: Arc<Self>, stream: RecvStream) {
         let datagram = detour::read(stream).await;
-        let (mut gate, now) = (self.gate(), Instant::now());
+        let arrival = Arrival { at: Instant::now(), comes: Comes::Alone };
+        let mut gate = self.gate();
         let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
-        let what = take_detour(&self.handle, routes, ingress, datagram.as_ref(), now, metrics);
+        let what = take_detour(&self.handle, routes, ingress, datagram.as_ref(), arrival, metrics);
         self.say(what, ingress);
     }
 
@@ -121,16 +125,4 @@ impl Intake {
     fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The next datagram, and whether it had to be waited for.
-async fn read(connection: &Connection) -> Result<(Bytes, bool), ConnectionError> {
-    let (mut reading, mut has_waited) = (pin!(connection.read_datagram()), false);
-    let datagram = poll_fn(|context| {
-        let polled = reading.as_mut().poll(context);
-        has_waited |= polled.is_pending();
-        polled
-    })
-    .await?;
-    Ok((datagram, has_waited))
 }

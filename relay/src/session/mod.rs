@@ -4,8 +4,8 @@
 //! connection -> HELLO -> admitted -> WELCOME, registered -> served -> ended, removed
 //! ```
 //!
-//! A session is four tasks, owned and joined by the one that made them: the control stream's reader (which holds the state
-//! machine), its writer, and a reader and a writer of datagrams.
+//! A session is three tasks, owned and joined by the one that made them: the control stream's reader (which holds the state
+//! machine), a writer of control frames and datagrams, and a reader of datagrams.
 
 pub(crate) mod handle;
 mod ingress;
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) rates: rates::Current,
     pub(crate) timers: Timers,
+    pub(crate) started: Instant,
     pub(crate) probe_key: Arc<ProbeKey>,
 }
 

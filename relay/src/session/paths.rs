@@ -25,6 +25,10 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 /// How often it looks for a new address where no datagrams come that would show one. Ten thousand sessions do this.
 const IDLE_TICK: Duration = Duration::from_secs(1);
 
+/// Sessions that look within so long do it at once: one wake-up of the process for all of them, and what they use is in its caches.
+/// Ten thousand are five hundred at a time then, which takes no millisecond.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// See the [module](self).
 pub(super) struct Paths<'a> {
     shared: &'a Arc<Shared>,
@@ -47,7 +51,7 @@ impl<'a> Paths<'a> {
             vigil: Vigil::new(now),
             shared,
             handle,
-            tick_at: now + idle_tick(shared),
+            tick_at: idle_look(shared, now),
             allowance: Allowance::new(now),
         }
     }
@@ -85,12 +89,12 @@ impl<'a> Paths<'a> {
             // Nothing came from there: QUIC has gone back by itself, because its own validation of the path was lost. The client's
             // next packet takes it along again.
             self.last.0 = before.0;
-            self.tick_at = now + idle_tick(self.shared);
+            self.tick_at = idle_look(self.shared, now);
             return;
         }
         let nonce = self.watch.tick(place, connection.rtt(), now);
-        let tick = if self.watch.is_asking() { TICK } else { idle_tick(self.shared) };
-        self.tick_at = now + tick;
+        let is_asking = self.watch.is_asking();
+        self.tick_at = if is_asking { now + TICK } else { idle_look(self.shared, now) };
         if let Some(nonce) = nonce {
             self.push(datagram::echo(nonce));
         }
@@ -172,7 +176,28 @@ impl Drop for Paths<'_> {
     }
 }
 
-/// Often enough for the times that hold, which tests make short.
-fn idle_tick(shared: &Shared) -> Duration {
-    IDLE_TICK.min(shared.timers.keep_alive / 4)
+/// When an idle session looks again: often enough for the times that hold, which tests make short.
+fn idle_look(shared: &Shared, now: Instant) -> Instant {
+    together(now + IDLE_TICK.min(shared.timers.keep_alive / 4), shared.started)
+}
+
+/// The next time at which several look, counted from `start`.
+fn together(at: Instant, start: Instant) -> Instant {
+    let passed = at.saturating_duration_since(start).as_millis();
+    let times = passed.div_ceil(TOGETHER.as_millis());
+    start + TOGETHER * u32::try_from(times).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_look_together_and_hardly_later() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let looks = [0, 1, 49, 50, 51, 1_000_000_007].map(|ms| together(at(ms), start));
+        assert_eq!(looks, [at(0), at(50), at(50), at(50), at(100), at(1_000_000_050)]);
+        assert_eq!(together(start, at(7)), at(7), "not before the first");
+    }
 }

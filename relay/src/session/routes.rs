@@ -10,9 +10,17 @@ use bytes::Bytes;
 
 use super::handle::Handle;
 use super::ingress::Ingress;
+use crate::arrivals::Comes;
 use crate::directory::{Destination, Target};
 use crate::mesh::forward::Header;
 use crate::metrics::{Direction, Dropped, Metrics};
+
+/// When a datagram came, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    pub(super) comes: Comes,
+}
 
 /// The routes of one session: its state machine opens and shuts them, its datagram reader looks them up.
 #[derive(Debug, Default)]
@@ -47,7 +55,7 @@ impl Routes {
         ingress: &mut Ingress,
         alias: u64,
         payload: &[u8],
-        now: Instant,
+        arrival: Arrival,
         metrics: &Metrics,
     ) -> Option<Seen> {
         metrics.passed(Direction::In, payload.len());
@@ -55,21 +63,21 @@ impl Routes {
             metrics.dropped(Dropped::UnknownAlias, 1);
             return None;
         };
-        if let Err(limited) = ingress.pass(destination.peer, payload.len(), now) {
+        if let Err(limited) = ingress.pass(destination.peer, payload.len(), arrival.at) {
             return beyond(limited, ingress, metrics);
         }
         let target = destination.target();
         let stranger = target.is_stranger(&from.group);
         let passed = match &**target {
             Target::Here(receiver) => {
-                receiver.deliver(from.peer, stranger, payload, metrics).is_ok()
+                receiver.deliver(from.peer, stranger, payload, arrival.comes, metrics).is_ok()
             }
             Target::There { sibling, stamp, takes_strangers, .. }
                 if !stranger || *takes_strangers =>
             {
                 let (destination, sender, stamp) = (destination.peer.prefix(), from.peer, *stamp);
                 let header = Header { destination, sender, stamp, hops: 0, stranger };
-                sibling.forward(&header, payload, metrics);
+                sibling.forward(header, payload, arrival.comes, metrics);
                 true
             }
             Target::Nowhere | Target::There { .. } => {
@@ -114,14 +122,14 @@ pub(super) fn take_detour(
     routes: &mut Routes,
     ingress: &mut Ingress,
     datagram: Option<&Bytes>,
-    now: Instant,
+    arrival: Arrival,
     metrics: &Metrics,
 ) -> Option<Seen> {
     let Some(datagram) = datagram else {
         metrics.dropped(Dropped::Unfinished, 1);
         return None;
     };
-    if let Err(limited) = ingress.take(datagram.len(), now) {
+    if let Err(limited) = ingress.take(datagram.len(), arrival.at) {
         return beyond(limited, ingress, metrics);
     }
     let Some((alias, payload)) = datagram::on_route(datagram) else {
@@ -129,7 +137,7 @@ pub(super) fn take_detour(
         return None;
     };
     metrics.came_by_detour();
-    routes.forward(handle, ingress, alias, payload, now, metrics)
+    routes.forward(handle, ingress, alias, payload, arrival, metrics)
 }
 
 /// Takes one datagram from a client.
@@ -138,15 +146,15 @@ pub(super) fn take(
     routes: &mut Routes,
     ingress: &mut Ingress,
     datagram: &Bytes,
-    now: Instant,
+    arrival: Arrival,
     metrics: &Metrics,
 ) -> Option<Seen> {
-    if let Err(limited) = ingress.take(datagram.len(), now) {
+    if let Err(limited) = ingress.take(datagram.len(), arrival.at) {
         return beyond(limited, ingress, metrics);
     }
     // Nearly all are on a route, and their payload is copied once, to where it goes.
     if let Some((alias, payload)) = datagram::on_route(datagram) {
-        return routes.forward(handle, ingress, alias, payload, now, metrics);
+        return routes.forward(handle, ingress, alias, payload, arrival, metrics);
     }
     match Datagram::decode(datagram) {
         Ok(Datagram::Echo { nonce }) => {

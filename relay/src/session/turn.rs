@@ -6,11 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::arrivals::BATCH;
+
 /// A session that sends so many in a second keeps up, as long as the relay does.
 const PER_SECOND: u32 = 32_000;
 
 /// A turn has so many at least, and at most.
-const LEAST: u32 = 16;
+const LEAST: u32 = 2 * BATCH;
 const MOST: u32 = 256;
 
 /// See the [module](self).
@@ -18,25 +20,43 @@ const MOST: u32 = 256;
 pub(super) struct Turn {
     began: Instant,
     left: u32,
+    taken: u32,
+}
+
+/// What comes after a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// The next one of this session.
+    Next,
+    /// First, those send what they were given to whom this session's datagrams go.
+    Receivers,
+    /// The turn is over: first, all others have theirs.
+    Others,
 }
 
 impl Turn {
     /// The first one.
     pub(super) const fn new(now: Instant) -> Self {
-        Self { began: now, left: LEAST }
+        Self { began: now, left: LEAST, taken: 0 }
     }
 
-    /// One was taken. Whether it was the last.
-    pub(super) const fn is_over(&mut self) -> bool {
-        self.left -= 1;
-        self.left == 0
+    /// One was taken.
+    pub(super) const fn took(&mut self) -> After {
+        (self.left, self.taken) = (self.left - 1, self.taken + 1);
+        if self.left == 0 {
+            After::Others
+        } else if self.taken.is_multiple_of(BATCH) {
+            After::Receivers
+        } else {
+            After::Next
+        }
     }
 
     /// The next one.
     pub(super) fn next(&self, now: Instant) -> Self {
         let passed = now.saturating_duration_since(self.began).min(Duration::from_secs(1));
         let due = passed.as_secs_f64() * f64::from(PER_SECOND);
-        Self { began: now, left: (due as u32).clamp(LEAST, MOST) }
+        Self { began: now, left: (due as u32).clamp(LEAST, MOST), taken: 0 }
     }
 }
 
@@ -45,7 +65,7 @@ mod tests {
     use super::*;
 
     fn length(mut turn: Turn) -> u32 {
-        (1..).find(|_| turn.is_over()).unwrap()
+        (1..).find(|_| turn.took() == After::Others).unwrap()
     }
 
     #[test]
@@ -56,5 +76,17 @@ mod tests {
             .map(|waited| length(turn.next(now + Duration::from_micros(waited))));
         assert_eq!(lengths, [LEAST, LEAST, 32, 64, MOST]);
         assert_eq!(length(turn), LEAST);
+    }
+
+    #[test]
+    fn receivers_send_what_they_have_after_each_batch() {
+        let now = Instant::now();
+        let mut turn = Turn::new(now).next(now + Duration::from_millis(1));
+        let after: Vec<_> = (1..=32).map(|number| (number, turn.took())).collect();
+        let of = |which| -> Vec<_> {
+            after.iter().filter(|(_, after)| *after == which).map(|(number, _)| *number).collect()
+        };
+        assert_eq!(of(After::Receivers), [10, 20, 30]);
+        assert_eq!(of(After::Others), [32]);
     }
 }
