@@ -1,15 +1,15 @@
 //! The datagrams of one connection, and how they come.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError};
+use quinn::{Connection, ConnectionError, ReadDatagram};
 
 /// So many datagrams quinn sends with one system call. Whoever passes on what came lets the connections to which it goes have
 /// their turn after as many: their calls are full then, and nothing waits in a queue that need not.
-pub(crate) const BATCH: u32 = 10;
+pub(crate) const BATCH: usize = 10;
 
 /// How a datagram came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,11 +20,87 @@ pub(crate) enum Comes {
     CloseBehind,
 }
 
+/// See the [module](self).
+pub(crate) struct Arrivals<'a> {
+    connection: &'a Connection,
+    reading: Pin<Box<ReadDatagram<'a>>>,
+    taken: Vec<Bytes>,
+}
+
+impl<'a> Arrivals<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> Self {
+        let reading = Box::pin(connection.read_datagram());
+        Self { connection, reading, taken: Vec::new() }
+    }
+
+    /// Waits for a datagram, and takes it and those that are there already, so many at most.
+    pub(crate) async fn next(&mut self, most: usize) -> Result<Batch<'_>, ConnectionError> {
+        let mut comes = Comes::CloseBehind;
+        std::future::poll_fn(|context| {
+            let polled = self.poll(most, context);
+            if polled.is_pending() {
+                comes = Comes::Alone;
+            }
+            polled
+        })
+        .await?;
+        Ok(Batch { datagrams: &mut self.taken, comes })
+    }
+
+    fn poll(
+        &mut self,
+        most: usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), ConnectionError>> {
+        while self.taken.len() < most {
+            match self.reading.as_mut().poll(context) {
+                Poll::Ready(Ok(datagram)) => {
+                    self.taken.push(datagram);
+                    self.reading.set(self.connection.read_datagram());
+                }
+                // What was taken is not lost, and the error is there the next time.
+                Poll::Ready(Err(error)) if self.taken.is_empty() => {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Err(_)) => {
+                    self.reading.set(self.connection.read_datagram());
+                    break;
+                }
+                Poll::Pending if self.taken.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Datagrams that were taken at once. They are gone when this is dropped: each is a slice of all that came with it.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    datagrams: &'a mut Vec<Bytes>,
+    /// How the first came; the others came close behind.
+    pub(crate) comes: Comes,
+}
+
+impl Deref for Batch<'_> {
+    type Target = [Bytes];
+
+    fn deref(&self) -> &Self::Target {
+        self.datagrams
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.datagrams.clear();
+    }
+}
+
 /// Has those connections send what they were given. [`yield_now`](tokio::task::yield_now) would have the socket looked at, too: twice
 /// as often as there is something new.
 pub(crate) async fn receivers_first() {
     let mut had_their_turn = false;
-    poll_fn(|context| {
+    std::future::poll_fn(|context| {
         if std::mem::replace(&mut had_their_turn, true) {
             return Poll::Ready(());
         }
@@ -33,18 +109,4 @@ pub(crate) async fn receivers_first() {
         Poll::Pending
     })
     .await;
-}
-
-/// Takes the next datagram.
-pub(crate) async fn next(connection: &Connection) -> Result<(Bytes, Comes), ConnectionError> {
-    let (mut reading, mut comes) = (pin!(connection.read_datagram()), Comes::CloseBehind);
-    let datagram = poll_fn(|context| {
-        let polled = reading.as_mut().poll(context);
-        if polled.is_pending() {
-            comes = Comes::Alone;
-        }
-        polled
-    })
-    .await?;
-    Ok((datagram, comes))
 }

@@ -31,7 +31,7 @@ pub(crate) use self::budget::Budget;
 use self::fair::FairQueue;
 use crate::arrivals::Comes;
 use crate::detour::Detours;
-use crate::metrics::{Direction, Dropped, Metrics};
+use crate::metrics::{Direction, Dropped, Metrics, Tally};
 use crate::rates::{Meter, Throughput};
 use crate::turns::QUEUES;
 
@@ -81,11 +81,11 @@ struct Queue {
     block: Block,
 }
 
-/// A peer's datagram, before it is written.
-pub(crate) struct Outgoing<'a, H> {
+/// What a peer's datagrams have in common that go to one connection.
+pub(crate) struct Outgoing<H> {
     pub(crate) sender: PeerId,
     pub(crate) header: H,
-    pub(crate) payload: &'a [u8],
+    /// How the first came; the others came close behind.
     pub(crate) comes: Comes,
 }
 
@@ -146,24 +146,40 @@ impl Egress {
         }
     }
 
-    /// Sends a peer's datagram: at once if it can, because another task to wake is dear, or by the queue. What is dropped for want of room is counted; what is beyond the limit is the caller's to count.
-    pub(crate) fn send(
+    /// Sends a peer's datagrams: at once if it can, because another task to wake is dear, or by the queue. What is dropped for want of
+    /// room is counted. What is beyond the limit is told to `beyond`, under the lock.
+    pub(crate) fn send<'p>(
         &self,
         connection: &Connection,
-        outgoing: &Outgoing<'_, impl Header>,
+        outgoing: Outgoing<impl Header>,
+        payloads: impl Iterator<Item = &'p [u8]>,
         way: Direction,
         metrics: &Metrics,
-    ) -> Result<(), Limited> {
-        let Outgoing { sender, header, payload, comes } = outgoing;
-        let length = header.length() + payload.len();
+        mut beyond: impl FnMut(Limited),
+    ) {
+        let Outgoing { sender, header, mut comes } = outgoing;
+        let header = &header;
+        let (mut passed, mut dropped, mut waits) = (Tally::default(), 0, false);
         let mut queue = self.lock();
-        // Mostly there is none, and the time need not be asked for.
-        if !queue.meter.is_off()
-            && let Err(quantity) = queue.meter.take(payload.len(), Instant::now())
-        {
-            return Err(queue.limit.met(quantity, RECEIVER));
-        }
-        if queue.is_open() && queue.has_room(connection, length) && queue.fits(connection, length) {
+        for payload in payloads {
+            let comes = std::mem::replace(&mut comes, Comes::CloseBehind);
+            // Mostly there is none, and the time need not be asked for.
+            if !queue.meter.is_off()
+                && let Err(quantity) = queue.meter.take(payload.len(), Instant::now())
+            {
+                beyond(queue.limit.met(quantity, RECEIVER));
+                continue;
+            }
+            let length = header.length() + payload.len();
+            if !queue.is_open()
+                || !queue.has_room(connection, length)
+                || !queue.fits(connection, length)
+            {
+                let datagram = alone(header, payload);
+                dropped += self.put(&mut queue, Some(sender), datagram, Some(payload.len()));
+                waits = true;
+                continue;
+            }
             queue.room = queue.room.saturating_sub(length + OVERHEAD);
             let datagram = match comes {
                 Comes::Alone => alone(header, payload),
@@ -171,20 +187,20 @@ impl Egress {
             };
             // Under the lock: whoever comes next must not overtake.
             match connection.send_datagram(datagram) {
-                Ok(()) => metrics.passed(way, payload.len()),
+                Ok(()) => passed.add(payload.len()),
                 Err(SendDatagramError::TooLarge) => {
                     queue.is_wide = false;
                     metrics.dropped(Dropped::TooLarge, 1);
                 }
                 Err(_) => metrics.dropped(Dropped::Ended, 1),
             }
-        } else {
-            drop(queue);
-            let datagram = alone(header, payload);
-            let dropped = self.push(Some(*sender), datagram, Some(payload.len()));
-            metrics.dropped(Dropped::QueueFull, dropped);
         }
-        Ok(())
+        drop(queue);
+        if waits {
+            self.filled.notify_one();
+        }
+        metrics.passed(way, passed);
+        metrics.dropped(Dropped::QueueFull, dropped);
     }
 
     /// Queues a datagram of the relay's own. Gives how many were dropped for it.
@@ -194,20 +210,30 @@ impl Egress {
 
     /// Queues a datagram with so much payload of a peer. When there is no room others are dropped; gives how many.
     fn push(&self, sender: Option<PeerId>, datagram: Bytes, payload: Option<usize>) -> usize {
-        let mut queue = self.lock();
+        let dropped = self.put(&mut self.lock(), sender, datagram, payload);
+        self.filled.notify_one();
+        dropped
+    }
+
+    /// The same, without waking who hands it over.
+    fn put(
+        &self,
+        queue: &mut Queue,
+        sender: Option<PeerId>,
+        datagram: Bytes,
+        payload: Option<usize>,
+    ) -> usize {
         if queue.closed {
             return 1;
         }
         let (length, before) = (datagram.len(), queue.datagrams.bytes());
         let mut dropped = queue.datagrams.push(sender, length, Queued { datagram, payload });
-        self.changed(before, &queue);
+        self.changed(before, queue);
         if self.budget.as_ref().is_some_and(|budget| budget.is_spent()) {
             let before = queue.datagrams.bytes();
             dropped += queue.datagrams.trim();
-            self.changed(before, &queue);
+            self.changed(before, queue);
         }
-        drop(queue);
-        self.filled.notify_one();
         dropped
     }
 
@@ -261,14 +287,16 @@ impl Egress {
         while let Some(Queued { datagram, payload }) = self.pop() {
             if self.guard == Guard::Off {
                 if connection.send_datagram(datagram).is_ok() {
-                    payload.iter().for_each(|payload| metrics.passed(way, *payload));
+                    payload.iter().for_each(|payload| metrics.passed(way, Tally::one(*payload)));
                 }
             } else if self.lock().fits(connection, datagram.len()) {
                 while self.holds_back(datagram.len(), connection) {
                     tokio::time::sleep(hold::STEP).await;
                 }
                 match connection.send_datagram_wait(datagram).await {
-                    Ok(()) => payload.iter().for_each(|payload| metrics.passed(way, *payload)),
+                    Ok(()) => {
+                        payload.iter().for_each(|payload| metrics.passed(way, Tally::one(*payload)))
+                    }
                     Err(SendDatagramError::TooLarge) => {
                         self.lock().is_wide = false;
                         metrics.dropped(Dropped::TooLarge, 1);
@@ -280,7 +308,7 @@ impl Egress {
             {
                 match detours.get_or_insert_default().send(connection, datagram).await {
                     Ok(()) => {
-                        metrics.passed(way, payload);
+                        metrics.passed(way, Tally::one(payload));
                         metrics.went_by_detour();
                     }
                     Err(_) => metrics.dropped(Dropped::NoStream, 1),
@@ -424,13 +452,12 @@ mod tests {
         let sender = PeerId::from_bytes([1; 32]);
         for round in 0..3_u8 {
             // In one go: nothing leaves meanwhile.
-            for number in 0..40 {
-                let payload = &[40 * round + number; 1000];
-                let header = datagram::Header::Alias(16);
-                let comes = if number == 0 { Comes::Alone } else { Comes::CloseBehind };
-                let outgoing = Outgoing { sender, header, payload, comes };
-                egress.send(&connection, &outgoing, Direction::Out, &metrics).unwrap();
-            }
+            let payloads: Vec<_> = (0..40).map(|number| [40 * round + number; 1000]).collect();
+            let header = datagram::Header::Alias(16);
+            let outgoing = Outgoing { sender, header, comes: Comes::Alone };
+            let (payloads, way) = (payloads.iter().map(|payload| &payload[..]), Direction::Out);
+            let beyond = |limited| panic!("{limited:?}");
+            egress.send(&connection, outgoing, payloads, way, &metrics, beyond);
             let given = 40 - egress.lock().datagrams.len();
             assert_eq!(given, HANDED_OVER / (1001 + OVERHEAD), "round {round}");
             let (running, to, counted) = (egress.clone(), connection.clone(), metrics.clone());

@@ -140,6 +140,26 @@ pub struct Metrics {
     pub(crate) mesh_links: IntGauge,
 }
 
+/// Datagrams, and the bytes of their payloads: many are counted as dearly as one.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tally {
+    datagrams: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    /// One datagram, with so many bytes of payload.
+    pub(crate) const fn one(payload: usize) -> Self {
+        Self { datagrams: 1, bytes: payload as u64 }
+    }
+
+    /// One more.
+    pub(crate) const fn add(&mut self, payload: usize) {
+        self.datagrams += 1;
+        self.bytes += payload as u64;
+    }
+}
+
 /// Which way a datagram goes, as an index of [`Metrics::datagrams`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Direction {
@@ -392,10 +412,12 @@ impl Metrics {
         self.outcomes.with_label_values(&[outcome.name()]).inc();
     }
 
-    /// A datagram with so many bytes of payload passed.
-    pub(crate) fn passed(&self, direction: Direction, payload: usize) {
-        self.datagrams[direction as usize].inc();
-        self.bytes[direction as usize].inc_by(payload as u64);
+    /// Datagrams passed.
+    pub(crate) fn passed(&self, direction: Direction, Tally { datagrams, bytes }: Tally) {
+        if datagrams > 0 {
+            self.datagrams[direction as usize].inc_by(datagrams);
+            self.bytes[direction as usize].inc_by(bytes);
+        }
     }
 
     /// A datagram from a client came by a stream.

@@ -11,13 +11,15 @@
 //!
 //! Whether the destination lets the sender in is judged where it is attached.
 
+use std::iter;
+
 use baton_protocol::id::{PeerId, PeerPrefix, Stamp};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::arrivals::Comes;
 use crate::directory::{Directory, Sibling, Target};
 use crate::egress::{self, Outgoing};
-use crate::metrics::{Direction, Dropped, Metrics};
+use crate::metrics::{Direction, Dropped, Metrics, Tally};
 
 const HEADER: usize = PeerPrefix::LENGTH + PeerId::LENGTH + 8 + 1;
 
@@ -96,11 +98,18 @@ impl egress::Header for Header {
 }
 
 impl Sibling {
-    /// Sends a peer's datagram to this sibling.
-    pub(crate) fn forward(&self, header: Header, payload: &[u8], comes: Comes, metrics: &Metrics) {
-        let outgoing = Outgoing { sender: header.sender, header, payload, comes };
+    /// Sends a peer's datagrams to this sibling.
+    pub(crate) fn forward<'p>(
+        &self,
+        header: Header,
+        payloads: impl Iterator<Item = &'p [u8]>,
+        comes: Comes,
+        metrics: &Metrics,
+    ) {
+        let outgoing = Outgoing { sender: header.sender, header, comes };
+        let (connection, way) = (&self.connection, Direction::MeshOut);
         // A link has no limit of its own.
-        let _ = self.egress.send(&self.connection, &outgoing, Direction::MeshOut, metrics);
+        self.egress.send(connection, outgoing, payloads, way, metrics, |_| {});
     }
 }
 
@@ -110,7 +119,8 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
         return metrics.dropped(Dropped::Malformed, 1);
     };
     let Forward { destination, sender, stamp: believed, hops, stranger, payload } = forward;
-    metrics.passed(Direction::MeshIn, payload.len());
+    metrics.passed(Direction::MeshIn, Tally::one(payload.len()));
+    let payload = iter::once(&payload[..]);
     // The groups are compared where the sender is attached, which knows the sender's for sure, and the destination's under that
     // stamp. Under another one it may be another.
     let stranger = |stamp: Stamp, group: &str| {
@@ -120,7 +130,7 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
     match directory.find(destination) {
         Target::Here(receiver) => {
             let stranger = stranger(receiver.stamp(), &receiver.group);
-            let delivered = receiver.deliver(sender, stranger, &payload, comes, metrics);
+            let delivered = receiver.deliver(sender, stranger, payload, comes, metrics);
             if delivered.is_err() && receiver.may_be_told(sender) {
                 directory.refused(sender, receiver.peer);
             }
@@ -133,7 +143,7 @@ pub(super) fn receive(directory: &Directory, metrics: &Metrics, datagram: &Bytes
                 return metrics.dropped(Dropped::Offline, 1);
             }
             let header = Header { destination, sender, stamp, hops: hops + 1, stranger };
-            sibling.forward(header, &payload, comes, metrics);
+            sibling.forward(header, payload, comes, metrics);
         }
         Target::There { .. } => metrics.dropped(Dropped::TooManyHops, 1),
         Target::Nowhere => metrics.dropped(Dropped::Offline, 1),

@@ -16,7 +16,7 @@ use tracing::{debug, error, info};
 use super::forward;
 use super::frame::{MeshDecoder, MeshFrame};
 use super::{CLOSE_DUPLICATE, CLOSE_GOODBYE, CLOSE_SELF, CLOSE_VIOLATION, Shared, identity};
-use crate::arrivals::{self, BATCH, Comes};
+use crate::arrivals::{self, Arrivals, BATCH, Comes};
 use crate::directory::{Duplicate, Sibling};
 use crate::metrics::{Direction, Dropped};
 
@@ -248,14 +248,16 @@ async fn write(
 }
 
 async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    let mut taken = 0;
-    while let Ok((datagram, comes)) = arrivals::next(&sibling.connection).await {
-        taken = if comes == Comes::Alone { 0 } else { taken };
-        forward::receive(&shared.directory, &shared.metrics, &datagram, comes);
-        taken += 1;
-        if taken == BATCH {
+    let mut arrivals = Arrivals::new(&sibling.connection);
+    while let Ok(batch) = arrivals.next(BATCH).await {
+        let mut comes = batch.comes;
+        for datagram in &*batch {
+            forward::receive(&shared.directory, &shared.metrics, datagram, comes);
+            comes = Comes::CloseBehind;
+        }
+        if batch.len() == BATCH {
+            drop(batch);
             arrivals::receivers_first().await;
-            taken = 0;
         }
     }
 }

@@ -248,12 +248,12 @@ impl Handle {
         self.closed.get().copied()
     }
 
-    /// Queues a datagram of `sender` for its client, if it is let in; a stranger is of another group. What is not is counted.
-    pub(crate) fn deliver(
+    /// Sends datagrams of `sender` to its client, if it is let in; a stranger is of another group. What is not is counted.
+    pub(crate) fn deliver<'p>(
         &self,
         sender: PeerId,
         stranger: bool,
-        payload: &[u8],
+        payloads: impl Iterator<Item = &'p [u8]>,
         comes: Comes,
         metrics: &Metrics,
     ) -> Result<(), NotLetIn> {
@@ -266,12 +266,12 @@ impl Handle {
                 None
             }
             Judged::Refused(why) => {
-                metrics.dropped(why, 1);
+                metrics.dropped(why, payloads.count());
                 return Err(NotLetIn);
             }
             Judged::Knocks => {
                 self.note(Note::Knock(sender));
-                metrics.dropped(Dropped::Policy, 1);
+                metrics.dropped(Dropped::Policy, payloads.count());
                 return Err(NotLetIn);
             }
         };
@@ -279,14 +279,14 @@ impl Handle {
             Some(alias) => datagram::Header::Alias(alias),
             None => datagram::Header::Sender(sender.prefix()),
         };
-        let outgoing = Outgoing { sender, header, payload, comes };
-        let sent = self.egress.send(&self.connection, &outgoing, Direction::Out, metrics);
-        if let Err(limited) = sent {
+        let outgoing = Outgoing { sender, header, comes };
+        let (connection, way) = (&self.connection, Direction::Out);
+        self.egress.send(connection, outgoing, payloads, way, metrics, |limited| {
             metrics.limited(limited.kind);
             if !self.set_told(limited.kind, true) {
                 self.note(Note::Limited(limited));
             }
-        }
+        });
         Ok(())
     }
 

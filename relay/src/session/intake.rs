@@ -4,16 +4,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use quinn::RecvStream;
 
 use super::Shared;
 use super::handle::Handle;
 use super::ingress::Ingress;
 use super::paths::TICK;
-use super::routes::{Arrival, Routes, Seen, take, take_detour};
+use super::routes::{Routes, Say, Seen, take, take_detour};
 use super::turn::{After, Turn};
-use crate::arrivals::{self, Comes};
+use crate::arrivals::{self, Arrivals, Batch, Comes};
 use crate::detour;
 use crate::directory::Destination;
 use crate::mailbox::Mailbox;
@@ -66,9 +65,10 @@ impl Intake {
         let mut address = connection.remote_address();
         let mut now = Instant::now();
         let (mut look_at, mut turn) = (now, Turn::new(now));
-        while let Ok((datagram, comes)) = arrivals::next(connection).await {
+        let mut arrivals = Arrivals::new(connection);
+        while let Ok(batch) = arrivals.next(turn.room()).await {
             // What was there already came at the same time as the one before. While it waited all others had their turn.
-            if comes == Comes::Alone {
+            if batch.comes == Comes::Alone {
                 now = Instant::now();
                 turn = turn.next(now);
             }
@@ -81,8 +81,10 @@ impl Intake {
                     let _ = self.seen.put(Seen::Elsewhere);
                 }
             }
-            self.take_one(&datagram, Arrival { at: now, comes });
-            match turn.took() {
+            self.take(&batch, now);
+            let after = turn.took(batch.len());
+            drop(batch);
+            match after {
                 After::Next => {}
                 After::Receivers => arrivals::receivers_first().await,
                 After::Others => {
@@ -94,31 +96,22 @@ impl Intake {
         }
     }
 
-    fn take_one(&self, datagram: &Bytes, arrival: Arrival) {
+    fn take(&self, batch: &Batch<'_>, now: Instant) {
         let mut gate = self.gate();
-        let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
-        let what = take(&self.handle, routes, ingress, datagram, arrival, metrics);
-        self.say(what, ingress);
+        let Gate { ingress, routes } = &mut *gate;
+        take(&self.handle, routes, ingress, (batch, batch.comes), now, &self.say());
     }
 
     /// Takes the one datagram of a stream.
     pub(super) async fn read_detour(self: Arc<Self>, stream: RecvStream) {
-        let datagram = detour::read(stream).await;
-        let arrival = Arrival { at: Instant::now(), comes: Comes::Alone };
+        let (datagram, now) = (detour::read(stream).await, Instant::now());
         let mut gate = self.gate();
-        let (Gate { ingress, routes }, metrics) = (&mut *gate, &self.shared.metrics);
-        let what = take_detour(&self.handle, routes, ingress, datagram.as_ref(), arrival, metrics);
-        self.say(what, ingress);
+        let Gate { ingress, routes } = &mut *gate;
+        take_detour(&self.handle, routes, ingress, datagram.as_ref(), now, &self.say());
     }
 
-    /// What finds no room is said again by the next datagram.
-    fn say(&self, what: Option<Seen>, ingress: &mut Ingress) {
-        if let Some(what) = what
-            && self.seen.put(what)
-            && let Seen::Limited(limited) = what
-        {
-            ingress.told(limited);
-        }
+    fn say(&self) -> Say<'_> {
+        Say { metrics: &self.shared.metrics, seen: &self.seen }
     }
 
     /// Nothing panics while it holds this lock.

@@ -12,15 +12,9 @@ use super::handle::Handle;
 use super::ingress::Ingress;
 use crate::arrivals::Comes;
 use crate::directory::{Destination, Target};
+use crate::mailbox::Mailbox;
 use crate::mesh::forward::Header;
-use crate::metrics::{Direction, Dropped, Metrics};
-
-/// When a datagram came, and how.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    pub(super) at: Instant,
-    pub(super) comes: Comes,
-}
+use crate::metrics::{Direction, Dropped, Metrics, Tally};
 
 /// The routes of one session: its state machine opens and shuts them, its datagram reader looks them up.
 #[derive(Debug, Default)]
@@ -48,44 +42,86 @@ impl Routes {
         self.last.as_ref().map(|(_, destination)| &**destination)
     }
 
-    /// Sends a client's datagram on. Gives what its client is to be told.
-    pub(super) fn forward(
+    /// Sends a client's datagrams on.
+    fn forward(
         &mut self,
         from: &Handle,
         ingress: &mut Ingress,
-        alias: u64,
-        payload: &[u8],
-        arrival: Arrival,
-        metrics: &Metrics,
-    ) -> Option<Seen> {
-        metrics.passed(Direction::In, payload.len());
+        run: Run<'_>,
+        at: Instant,
+        say: &Say<'_>,
+    ) {
+        let Say { metrics, .. } = say;
+        let (mut came, mut offline) = (Tally::default(), false);
+        run.payloads().for_each(|payload| came.add(payload.len()));
+        metrics.passed(Direction::In, came);
+        let Run { alias, comes, .. } = run;
         let Some(destination) = self.find(alias) else {
-            metrics.dropped(Dropped::UnknownAlias, 1);
-            return None;
+            return metrics.dropped(Dropped::UnknownAlias, run.datagrams.len());
         };
-        if let Err(limited) = ingress.pass(destination.peer, payload.len(), arrival.at) {
-            return beyond(limited, ingress, metrics);
-        }
+        let peer = destination.peer;
+        let payloads = run.payloads().filter(|payload| {
+            let passes = ingress.pass(peer, payload.len(), at);
+            passes.map_err(|limited| say.beyond(limited, ingress)).is_ok()
+        });
         let target = destination.target();
         let stranger = target.is_stranger(&from.group);
-        let passed = match &**target {
+        match &**target {
             Target::Here(receiver) => {
-                receiver.deliver(from.peer, stranger, payload, arrival.comes, metrics).is_ok()
+                let delivered = receiver.deliver(from.peer, stranger, payloads, comes, metrics);
+                offline = delivered.is_err();
             }
             Target::There { sibling, stamp, takes_strangers, .. }
                 if !stranger || *takes_strangers =>
             {
-                let (destination, sender, stamp) = (destination.peer.prefix(), from.peer, *stamp);
+                let (destination, sender, stamp) = (peer.prefix(), from.peer, *stamp);
                 let header = Header { destination, sender, stamp, hops: 0, stranger };
-                sibling.forward(header, payload, arrival.comes, metrics);
-                true
+                sibling.forward(header, payloads, comes, metrics);
             }
             Target::Nowhere | Target::There { .. } => {
-                metrics.dropped(Dropped::Offline, 1);
-                false
+                let count = payloads.count();
+                metrics.dropped(Dropped::Offline, count);
+                offline = count > 0;
             }
-        };
-        (!passed).then_some(Seen::Offline { alias })
+        }
+        if offline {
+            let _ = say.seen.put(Seen::Offline { alias });
+        }
+    }
+}
+
+/// Datagrams that came one after another on the same route.
+#[derive(Clone, Copy, Debug)]
+struct Run<'a> {
+    alias: u64,
+    /// The length of what stands before each payload.
+    header: usize,
+    datagrams: &'a [Bytes],
+    /// How the first came.
+    comes: Comes,
+}
+
+impl<'a> Run<'a> {
+    fn payloads(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let header = self.header;
+        self.datagrams.iter().map(move |datagram| &datagram[header..])
+    }
+}
+
+/// What is made known of datagrams: counted, or told to the client.
+pub(super) struct Say<'a> {
+    pub(super) metrics: &'a Metrics,
+    /// For the session's state machine. What finds no room is said again for the next datagram.
+    pub(super) seen: &'a Mailbox<Seen>,
+}
+
+impl Say<'_> {
+    /// A datagram is dropped for a limit.
+    fn beyond(&self, limited: Limited, ingress: &mut Ingress) {
+        self.metrics.limited(limited.kind);
+        if ingress.is_news(limited) && self.seen.put(Seen::Limited(limited)) {
+            ingress.told(limited);
+        }
     }
 }
 
@@ -122,62 +158,82 @@ pub(super) fn take_detour(
     routes: &mut Routes,
     ingress: &mut Ingress,
     datagram: Option<&Bytes>,
-    arrival: Arrival,
-    metrics: &Metrics,
-) -> Option<Seen> {
+    at: Instant,
+    say: &Say<'_>,
+) {
     let Some(datagram) = datagram else {
-        metrics.dropped(Dropped::Unfinished, 1);
-        return None;
+        return say.metrics.dropped(Dropped::Unfinished, 1);
     };
-    if let Err(limited) = ingress.take(datagram.len(), arrival.at) {
-        return beyond(limited, ingress, metrics);
+    if let Err(limited) = ingress.take(datagram.len(), at) {
+        return say.beyond(limited, ingress);
     }
-    let Some((alias, payload)) = datagram::on_route(datagram) else {
-        metrics.dropped(Dropped::Malformed, 1);
-        return None;
+    let Some((alias, header)) = route_of(datagram) else {
+        return say.metrics.dropped(Dropped::Malformed, 1);
     };
-    metrics.came_by_detour();
-    routes.forward(handle, ingress, alias, payload, arrival, metrics)
+    say.metrics.came_by_detour();
+    let datagrams = std::slice::from_ref(datagram);
+    let run = Run { alias, header, datagrams, comes: Comes::Alone };
+    routes.forward(handle, ingress, run, at, say);
 }
 
-/// Takes one datagram from a client.
+/// Takes datagrams of a client that came at once, the first in this way. Those on the same route that follow one another go on together:
+/// nearly all do, and nearly all that is to be asked is the same for each of them.
 pub(super) fn take(
     handle: &Handle,
     routes: &mut Routes,
     ingress: &mut Ingress,
-    datagram: &Bytes,
-    arrival: Arrival,
-    metrics: &Metrics,
-) -> Option<Seen> {
-    if let Err(limited) = ingress.take(datagram.len(), arrival.at) {
-        return beyond(limited, ingress, metrics);
+    (datagrams, comes): (&[Bytes], Comes),
+    at: Instant,
+    say: &Say<'_>,
+) {
+    let mut go_on = |ingress: &mut Ingress, route, start: usize, end: usize| {
+        let Some((alias, header)) = route else { return };
+        let comes = if start == 0 { comes } else { Comes::CloseBehind };
+        let run = Run { alias, header, datagrams: &datagrams[start..end], comes };
+        routes.forward(handle, ingress, run, at, say);
+    };
+    let (mut start, mut route) = (0, None);
+    for (number, datagram) in datagrams.iter().enumerate() {
+        let taken = ingress.take(datagram.len(), at);
+        let next = taken.is_ok().then(|| route_of(datagram)).flatten();
+        if next != route {
+            go_on(ingress, route, start, number);
+            (start, route) = (number, next);
+        }
+        match taken {
+            Err(limited) => say.beyond(limited, ingress),
+            Ok(()) if next.is_none() => take_other(handle, datagram, say),
+            Ok(()) => {}
+        }
     }
-    // Nearly all are on a route, and their payload is copied once, to where it goes.
-    if let Some((alias, payload)) = datagram::on_route(datagram) {
-        return routes.forward(handle, ingress, alias, payload, arrival, metrics);
-    }
+    go_on(ingress, route, start, datagrams.len());
+}
+
+/// The alias of a datagram on a route, and the length of what stands before its payload.
+fn route_of(datagram: &[u8]) -> Option<(u64, usize)> {
+    let (alias, payload) = datagram::on_route(datagram)?;
+    Some((alias, datagram.len() - payload.len()))
+}
+
+/// Takes a datagram that is on no route.
+fn take_other(handle: &Handle, datagram: &Bytes, say: &Say<'_>) {
+    let Say { metrics, seen } = say;
     match Datagram::decode(datagram) {
         Ok(Datagram::Echo { nonce }) => {
             // Answered in the size in which it was asked, or in what fits: never larger.
             let room = handle.connection.max_datagram_size().unwrap_or(0);
             let reply = datagram::echo_reply(nonce, datagram.len().min(room));
             metrics.dropped(Dropped::QueueFull, handle.egress.push_own(reply));
-            None
         }
-        Ok(Datagram::EchoReply { nonce }) => Some(Seen::EchoReply { nonce }),
-        Ok(Datagram::PathConfirm { attempt, nonce }) => Some(Seen::PathConfirm { attempt, nonce }),
+        Ok(Datagram::EchoReply { nonce }) => {
+            let _ = seen.put(Seen::EchoReply { nonce });
+        }
+        Ok(Datagram::PathConfirm { attempt, nonce }) => {
+            let _ = seen.put(Seen::PathConfirm { attempt, nonce });
+        }
         Ok(Datagram::Long { .. } | Datagram::Aliased { .. } | Datagram::PathConfirmed { .. })
-        | Err(_) => {
-            metrics.dropped(Dropped::Malformed, 1);
-            None
-        }
+        | Err(_) => metrics.dropped(Dropped::Malformed, 1),
     }
-}
-
-/// A datagram is dropped for a limit.
-fn beyond(limited: Limited, ingress: &Ingress, metrics: &Metrics) -> Option<Seen> {
-    metrics.limited(limited.kind);
-    ingress.is_news(limited).then_some(Seen::Limited(limited))
 }
 
 #[cfg(test)]

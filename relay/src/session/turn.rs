@@ -12,23 +12,22 @@ use crate::arrivals::BATCH;
 const PER_SECOND: u32 = 32_000;
 
 /// A turn has so many at least, and at most.
-const LEAST: u32 = 2 * BATCH;
-const MOST: u32 = 256;
+const LEAST: usize = 2 * BATCH;
+const MOST: usize = 256;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Turn {
     began: Instant,
-    left: u32,
-    taken: u32,
+    left: usize,
 }
 
-/// What comes after a datagram.
+/// What comes after some datagrams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum After {
     /// The next one of this session.
     Next,
-    /// First, those send what they were given to whom this session's datagrams go.
+    /// A whole batch was taken: first, those send it to whom it goes.
     Receivers,
     /// The turn is over: first, all others have theirs.
     Others,
@@ -37,15 +36,20 @@ pub(super) enum After {
 impl Turn {
     /// The first one.
     pub(super) const fn new(now: Instant) -> Self {
-        Self { began: now, left: LEAST, taken: 0 }
+        Self { began: now, left: LEAST }
     }
 
-    /// One was taken.
-    pub(super) const fn took(&mut self) -> After {
-        (self.left, self.taken) = (self.left - 1, self.taken + 1);
+    /// So many may be taken at once.
+    pub(super) fn room(&self) -> usize {
+        self.left.min(BATCH)
+    }
+
+    /// So many were taken.
+    pub(super) const fn took(&mut self, count: usize) -> After {
+        self.left = self.left.saturating_sub(count);
         if self.left == 0 {
             After::Others
-        } else if self.taken.is_multiple_of(BATCH) {
+        } else if count >= BATCH {
             After::Receivers
         } else {
             After::Next
@@ -56,7 +60,7 @@ impl Turn {
     pub(super) fn next(&self, now: Instant) -> Self {
         let passed = now.saturating_duration_since(self.began).min(Duration::from_secs(1));
         let due = passed.as_secs_f64() * f64::from(PER_SECOND);
-        Self { began: now, left: (due as u32).clamp(LEAST, MOST), taken: 0 }
+        Self { began: now, left: (due as usize).clamp(LEAST, MOST) }
     }
 }
 
@@ -64,8 +68,8 @@ impl Turn {
 mod tests {
     use super::*;
 
-    fn length(mut turn: Turn) -> u32 {
-        (1..).find(|_| turn.took() == After::Others).unwrap()
+    fn length(mut turn: Turn) -> usize {
+        (1..).find(|_| turn.took(1) == After::Others).unwrap()
     }
 
     #[test]
@@ -82,11 +86,9 @@ mod tests {
     fn receivers_send_what_they_have_after_each_batch() {
         let now = Instant::now();
         let mut turn = Turn::new(now).next(now + Duration::from_millis(1));
-        let after: Vec<_> = (1..=32).map(|number| (number, turn.took())).collect();
-        let of = |which| -> Vec<_> {
-            after.iter().filter(|(_, after)| *after == which).map(|(number, _)| *number).collect()
-        };
-        assert_eq!(of(After::Receivers), [10, 20, 30]);
-        assert_eq!(of(After::Others), [32]);
+        let taken: Vec<_> = (0..4).map(|_| (turn.room(), turn.took(turn.room()))).collect();
+        let batch = (BATCH, After::Receivers);
+        assert_eq!(taken, [batch, batch, batch, (2, After::Others)]);
+        assert_eq!(Turn::new(now).took(1), After::Next, "they have sent it already");
     }
 }
