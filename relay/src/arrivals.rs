@@ -110,3 +110,56 @@ pub(crate) async fn receivers_first() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connected::connected;
+
+    #[tokio::test]
+    async fn what_has_come_is_taken_in_order_and_no_more_than_asked_for() {
+        let (connection, client, _ends) = connected().await;
+        let mut arrivals = Arrivals::new(&connection);
+        let (mut taken, mut most) = (Vec::new(), 0);
+        for round in 0..20 {
+            // No more than quinn holds: it drops the oldest.
+            for number in 0..25 {
+                client.send_datagram(vec![round, number].into()).unwrap();
+            }
+            while taken.len() < 25 * (usize::from(round) + 1) {
+                let batch = arrivals.next(7).await.unwrap();
+                assert!((1..=7).contains(&batch.len()));
+                most = most.max(batch.len());
+                taken.extend(batch.iter().map(|datagram| (datagram[0], datagram[1])));
+            }
+        }
+        let sent: Vec<_> = (0..20).flat_map(|round| (0..25).map(move |n| (round, n))).collect();
+        assert_eq!(taken, sent);
+        assert_eq!(most, 7, "what comes together is taken together");
+        assert!(arrivals.taken.is_empty(), "nothing is held of what was taken");
+    }
+
+    #[tokio::test]
+    async fn who_waited_is_told_and_what_came_before_the_end_is_not_lost() {
+        let (connection, client, _ends) = connected().await;
+        let mut arrivals = Arrivals::new(&connection);
+        let (batch, sent) =
+            tokio::join!(arrivals.next(10), async { client.send_datagram(b"a".as_slice().into()) });
+        sent.unwrap();
+        assert_eq!(batch.unwrap().comes, Comes::Alone);
+        for _ in 0..5 {
+            client.send_datagram(b"b".as_slice().into()).unwrap();
+        }
+        // They are there, and then the connection is not.
+        while connection.stats().frame_rx.datagram < 6 {
+            tokio::task::yield_now().await;
+        }
+        let first = arrivals.next(1).await.unwrap().len();
+        connection.close(0_u32.into(), b"");
+        let mut rest = 0;
+        while let Ok(batch) = arrivals.next(10).await {
+            rest += batch.len();
+        }
+        assert_eq!((first, rest), (1, 4));
+    }
+}

@@ -377,9 +377,9 @@ mod tests {
     use std::time::Duration;
 
     use baton_protocol::datagram::{self, HANDED_OVER};
-    use baton_protocol::liveness::IDLE_TIMEOUT;
 
     use super::*;
+    use crate::connected::connected;
 
     #[test]
     fn a_fast_sender_does_not_keep_a_slow_one_out() {
@@ -392,37 +392,6 @@ mod tests {
         (0..1000).for_each(|_| assert_eq!(push(fast, 1), 1));
         let first = [egress.pop(), egress.pop()].map(|queued| queued.unwrap().datagram[0]);
         assert_eq!(first, [1, 2]);
-    }
-
-    /// A connection to an end of this process, and what must live as long.
-    async fn connected() -> (Connection, Connection, [quinn::Endpoint; 2]) {
-        let made = rcgen::generate_simple_self_signed(vec!["relay".into()]).unwrap();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let certificate = made.cert.der().clone();
-        let server = crate::transport::server(
-            vec![certificate.clone()],
-            key.into(),
-            Guard::On,
-            IDLE_TIMEOUT,
-        )
-        .unwrap();
-        let any = "127.0.0.1:0".parse().unwrap();
-        let far = quinn::Endpoint::server(server, any).unwrap();
-        let near = quinn::Endpoint::client(any).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate).unwrap();
-        let mut tls = rustls::ClientConfig::builder_with_provider(crate::transport::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![baton_protocol::ALPN.to_vec()];
-        let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let config = quinn::ClientConfig::new(Arc::new(tls));
-        let connecting = near.connect_with(config, far.local_addr().unwrap(), "relay").unwrap();
-        let accepting = async { far.accept().await.unwrap().await.unwrap() };
-        let (client, connection) = tokio::join!(connecting, accepting);
-        (connection, client.unwrap(), [near, far])
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ mod arrivals;
 pub mod auth;
 pub mod config;
 mod congestion;
+#[cfg(test)]
+mod connected;
 mod detour;
 mod directory;
 mod door;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::peer::{PATIENCE, Peer, Who};
-use crate::pool;
+use crate::pool::{self, count};
 
 fn datagrams(per_second: u64) -> Throughput {
     Throughput { datagrams: Rate::new(per_second), bytes: None }
@@ -22,13 +22,6 @@ fn datagrams(per_second: u64) -> Throughput {
 
 fn bytes(per_second: u64) -> Throughput {
     Throughput { datagrams: None, bytes: Rate::new(per_second) }
-}
-
-/// A counter's value.
-fn count(relay: &Relay, series: &str) -> u64 {
-    let metrics = relay.metrics();
-    let line = metrics.lines().find_map(|line| line.strip_prefix(series));
-    line.unwrap_or_else(|| panic!("{series} in {metrics}")).trim().parse().unwrap()
 }
 
 fn beyond(relay: &Relay, kind: LimitKind) -> u64 {

@@ -144,3 +144,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
     panic!("within 10 s: {what}");
 }
+
+/// A counter's value.
+pub(crate) fn count(relay: &Relay, series: &str) -> u64 {
+    let metrics = relay.metrics();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap_or_else(|| panic!("{series} in {metrics}")).trim().parse().unwrap()
+}

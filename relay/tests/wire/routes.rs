@@ -1,6 +1,6 @@
 //! Routes, aliases and presence on one relay.
 
-use baton_protocol::datagram::Datagram;
+use baton_protocol::datagram::{self, Datagram};
 use baton_protocol::frame::{Frame, Intent, NoticeCode, PeerState};
 use baton_protocol::id::PeerId;
 use bytes::Bytes;
@@ -68,6 +68,53 @@ async fn datagrams_stay_in_order_however_many_come_at_once() {
         }
     }
     assert!(last > 100, "only {last} of 2000 came");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn of_what_comes_at_once_each_goes_where_it_belongs_in_order() {
+    let relay = pool::one().await;
+    let [a, b, c] = [1, 2, 3].map(Who::new);
+    let (mut sender, _) = Peer::attach(&relay, &a).await;
+    let (one, _) = Peer::attach(&relay, &b).await;
+    let (other, _) = Peer::attach(&relay, &c).await;
+    sender.open(16, b.id()).await;
+    sender.open(17, c.id()).await;
+    let (mut ones, mut others) = (Vec::new(), Vec::new());
+    // Each pattern is sent at once: runs on one route, a change of the route, and between them what is on none.
+    for pattern in ["1111122222", "1212121212", "11u11r22e2", "1", "u1", "e2", "2rrruuu222"] {
+        for (number, what) in pattern.bytes().enumerate() {
+            let payload = [pattern.as_bytes(), &[number as u8]].concat();
+            match what {
+                b'1' => {
+                    sender.send_datagram(16, &payload);
+                    ones.push(payload);
+                }
+                b'2' => {
+                    sender.send_datagram(17, &payload);
+                    others.push(payload);
+                }
+                b'u' => sender.send_datagram(18, &payload),
+                b'r' => sender.send_datagram(9, &payload),
+                _ => sender.connection.send_datagram(datagram::echo([7; 8])).unwrap(),
+            }
+        }
+        for sent in ones.drain(..) {
+            assert_eq!(one.payload().await, sent, "of {pattern}");
+        }
+        for sent in others.drain(..) {
+            assert_eq!(other.payload().await, sent, "of {pattern}");
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(sender.datagram().await, Datagram::EchoReply { nonce: [7; 8] });
+    }
+    let counted = |what: &str| pool::count(&relay, what);
+    // The receivers have all of theirs; what is on no route came before the last of these.
+    assert_eq!(counted(r#"baton_relay_dropped_total{reason="unknown_alias"}"#), 5);
+    assert_eq!(counted(r#"baton_relay_dropped_total{reason="malformed"}"#), 4);
+    assert_eq!(counted(r#"baton_relay_datagrams_total{direction="in"}"#), 34 + 5);
+    assert_eq!(counted(r#"baton_relay_datagrams_total{direction="out"}"#), 34);
     relay.stop().await;
 }
 
