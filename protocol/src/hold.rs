@@ -4,7 +4,8 @@
 //! count STREAM frames and lost packets, and say whether they hold datagrams. From that:
 //!
 //! - From the moment at which control bytes are written, no datagram is handed over until a STREAM frame was sent.
-//! - If a packet is lost soon after that, control bytes may have been in it: the same again.
+//! - If a packet is lost soon after that, control bytes may have been in it: the same again. Soon is counted from the latest STREAM frame:
+//!   it may have been their second, and be lost as the first.
 //! - If no STREAM frame is sent in a round trip in which the stack had no datagrams to send, there was nothing to wait for.
 //!
 //! A round trip from the writing on is not enough: what was handed over before may take longer than that to leave.
@@ -19,8 +20,8 @@ pub const STEP: Duration = Duration::from_millis(1);
 /// The longest time that a datagram is held back at a time.
 pub const MAX_HOLD: Duration = Duration::from_secs(1);
 
-/// Control bytes that were written so many round trips ago have arrived: sent, lost, missed by an end that acknowledges only
-/// each ten packets, and sent again. With four, a slow receiver was left without them.
+/// Control bytes have arrived if no STREAM frame was sent for so many round trips: sent, lost, missed by an end that acknowledges only
+/// each ten packets, and not sent again. With four, a slow receiver was left without them.
 const RECENT: u32 = 10;
 
 /// What a QUIC stack says of a connection.
@@ -46,8 +47,10 @@ pub struct Hold {
 
 #[derive(Debug)]
 struct Recent {
-    /// When control bytes were written last.
-    written: Instant,
+    /// When control bytes were written, or a STREAM frame was found to have been sent: whichever came last.
+    sent: Instant,
+    /// STREAM frames sent until then.
+    stream_frames: u64,
     /// Packets lost until then, or until it was looked last.
     lost: u64,
     waiting: Option<Waiting>,
@@ -63,9 +66,16 @@ struct Waiting {
 }
 
 impl Recent {
+    /// Notices STREAM frames that were sent.
+    fn look(&mut self, wire: Wire, now: Instant) {
+        if std::mem::replace(&mut self.stream_frames, wire.stream_frames) != wire.stream_frames {
+            self.sent = now;
+        }
+    }
+
     /// Whether the bytes have arrived, if they were sent.
     fn is_over(&self, wire: Wire, now: Instant) -> bool {
-        self.waiting.is_none() && now >= self.written + wire.rtt * RECENT
+        self.waiting.is_none() && now >= self.sent + wire.rtt * RECENT
     }
 }
 
@@ -95,7 +105,8 @@ impl Hold {
         // Bytes that never end do not put the end of the wait off.
         let since = before.and_then(|recent| recent.waiting).map_or(now, |waiting| waiting.since);
         let lost = before.map_or(wire.lost, |recent| recent.lost);
-        self.recent = Some(Recent { written: now, lost, waiting: Some(Waiting::new(wire, since)) });
+        let (stream_frames, waiting) = (wire.stream_frames, Some(Waiting::new(wire, since)));
+        self.recent = Some(Recent { sent: now, stream_frames, lost, waiting });
     }
 
     /// Whether control bytes were written so lately that a datagram may have to wait: if not, nobody needs to look at the wire.
@@ -106,6 +117,7 @@ impl Hold {
 
     /// Whether control bytes wait to be sent.
     pub fn holds(&mut self, wire: Wire, now: Instant) -> bool {
+        self.recent.iter_mut().for_each(|recent| recent.look(wire, now));
         let Some(recent) = self.recent.as_mut().filter(|recent| !recent.is_over(wire, now)) else {
             self.recent = None;
             return false;
@@ -129,6 +141,7 @@ impl Hold {
     /// Whether a datagram of this length has to wait. After a wait it goes, and with it as many others as are handed over at a
     /// time: a steady trickle of control bytes must not throttle datagrams to one per round trip.
     pub fn holds_back(&mut self, length: usize, wire: Wire, now: Instant) -> bool {
+        self.recent.iter_mut().for_each(|recent| recent.look(wire, now));
         let is_over = self.recent.as_ref().is_none_or(|recent| recent.is_over(wire, now));
         if let Some(left) = self.credit.checked_sub(length).filter(|_| !is_over) {
             self.credit = left;

@@ -49,8 +49,26 @@ fn a_loss_soon_after_may_have_been_of_control_bytes() {
     assert!(hold.holds(lost, now + RTT));
     assert!(!hold.holds(Wire { stream_frames: 9, ..lost }, now + RTT + STEP), "they went again");
     let later = Wire { stream_frames: 9, lost: 5, ..SENT };
-    assert!(!hold.holds(later, now + RTT * RECENT), "they have arrived long since");
+    assert!(!hold.holds(later, now + RTT * (RECENT + 1) + STEP), "they have arrived long since");
     assert!(!hold.may_hold());
+}
+
+#[test]
+fn what_was_sent_again_may_be_lost_again_however_long_ago_it_was_written() {
+    let now = Instant::now();
+    let (mut hold, mut wire) = (written(now), SENT);
+    // Each loss is found late, as where a receiver acknowledges seldom; three make more than all that is recent.
+    for loss in 0..3 {
+        let sent = now + RTT * (RECENT - 2) * loss;
+        assert!(!hold.holds_back(HANDED_OVER, wire, sent), "they were sent");
+        wire.lost += 1;
+        assert!(hold.holds_back(1, wire, sent + RTT * (RECENT - 3)), "loss {loss}");
+        wire.stream_frames += 1;
+    }
+    let sent = now + RTT * (RECENT - 2) * 3;
+    assert!(!hold.holds_back(HANDED_OVER, wire, sent), "they were sent");
+    assert!(!hold.holds_back(1, wire, sent + RTT * RECENT));
+    assert!(!hold.may_hold(), "and have arrived");
 }
 
 #[test]
