@@ -21,15 +21,18 @@ pub(crate) enum Comes {
 }
 
 /// See the [module](self).
-pub(crate) struct Arrivals<'a> {
+pub(crate) struct Arrivals<'a, 'r> {
     connection: &'a Connection,
-    reading: Pin<Box<ReadDatagram<'a>>>,
+    reading: Pin<&'r mut ReadDatagram<'a>>,
     taken: Vec<Bytes>,
 }
 
-impl<'a> Arrivals<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> Self {
-        let reading = Box::pin(connection.read_datagram());
+impl<'a, 'r> Arrivals<'a, 'r> {
+    /// Of `connection`, which `reading` reads from.
+    pub(crate) const fn new(
+        connection: &'a Connection,
+        reading: Pin<&'r mut ReadDatagram<'a>>,
+    ) -> Self {
         Self { connection, reading, taken: Vec::new() }
     }
 
@@ -113,13 +116,16 @@ pub(crate) async fn receivers_first() {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::connected::connected;
 
     #[tokio::test]
     async fn what_has_come_is_taken_in_order_and_no_more_than_asked_for() {
         let (connection, client, _ends) = connected().await;
-        let mut arrivals = Arrivals::new(&connection);
+        let reading = pin!(connection.read_datagram());
+        let mut arrivals = Arrivals::new(&connection, reading);
         let (mut taken, mut most) = (Vec::new(), 0);
         for round in 0..20 {
             // No more than quinn holds: it drops the oldest.
@@ -142,7 +148,8 @@ mod tests {
     #[tokio::test]
     async fn who_waited_is_told_and_what_came_before_the_end_is_not_lost() {
         let (connection, client, _ends) = connected().await;
-        let mut arrivals = Arrivals::new(&connection);
+        let reading = pin!(connection.read_datagram());
+        let mut arrivals = Arrivals::new(&connection, reading);
         let (batch, sent) =
             tokio::join!(arrivals.next(10), async { client.send_datagram(b"a".as_slice().into()) });
         sent.unwrap();

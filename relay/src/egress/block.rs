@@ -42,7 +42,8 @@ pub(crate) fn alone(header: &impl Header, payload: &[u8]) -> Bytes {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    bytes: BytesMut,
+    /// None while there is no use for it: ten thousand sessions have a block each.
+    bytes: Option<Box<BytesMut>>,
     was_used: bool,
 }
 
@@ -51,19 +52,20 @@ impl Block {
     pub(super) fn write(&mut self, header: &impl Header, payload: &[u8]) -> Bytes {
         self.was_used = true;
         let length = header.length() + payload.len();
+        let bytes = self.bytes.get_or_insert_default();
         // From the beginning, if nothing of it is in use.
-        if !self.bytes.try_reclaim(LENGTH) && self.bytes.capacity() < length {
-            self.bytes.reserve(LENGTH.max(length));
+        if !bytes.try_reclaim(LENGTH) && bytes.capacity() < length {
+            bytes.reserve(LENGTH.max(length));
         }
-        header.write(&mut self.bytes);
-        self.bytes.put_slice(payload);
-        self.bytes.split().freeze()
+        header.write(bytes);
+        bytes.put_slice(payload);
+        bytes.split().freeze()
     }
 
     /// Gives it back, if it was not used since this was called last.
     pub(super) fn tidy(&mut self) {
         if !std::mem::take(&mut self.was_used) {
-            self.bytes = BytesMut::new();
+            self.bytes = None;
         }
     }
 }
@@ -139,8 +141,8 @@ mod tests {
         let mut block = Block::default();
         drop(block.write(&Byte(1), &[1; 1200]));
         block.tidy();
-        assert!(block.bytes.capacity() > 0, "it was used");
+        assert!(block.bytes.is_some(), "it was used");
         block.tidy();
-        assert_eq!(block.bytes.capacity(), 0);
+        assert!(block.bytes.is_none());
     }
 }

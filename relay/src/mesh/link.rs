@@ -1,6 +1,7 @@
 //! One link, from its handshake to its end.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,7 +249,8 @@ async fn write(
 }
 
 async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    let mut arrivals = Arrivals::new(&sibling.connection);
+    let reading = pin!(sibling.connection.read_datagram());
+    let mut arrivals = Arrivals::new(&sibling.connection, reading);
     while let Ok(batch) = arrivals.next(BATCH).await {
         let mut comes = batch.comes;
         for datagram in &*batch {

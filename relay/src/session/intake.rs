@@ -1,6 +1,7 @@
 //! What takes a client's datagrams: those that come as datagrams, and those that come by streams. What it may send is counted
 //! for both together.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -65,7 +66,8 @@ impl Intake {
         let mut address = connection.remote_address();
         let mut now = Instant::now();
         let (mut look_at, mut turn) = (now, Turn::new(now));
-        let mut arrivals = Arrivals::new(connection);
+        let reading = pin!(connection.read_datagram());
+        let mut arrivals = Arrivals::new(connection, reading);
         while let Ok(batch) = arrivals.next(turn.room()).await {
             // What was there already came at the same time as the one before. While it waited all others had their turn.
             if batch.comes == Comes::Alone {
@@ -88,7 +90,8 @@ impl Intake {
                 After::Next => {}
                 After::Receivers => arrivals::receivers_first().await,
                 After::Others => {
-                    DATAGRAMS.others_first().await;
+                    // Boxed: ten thousand who wait for their first datagram do not hold it.
+                    Box::pin(DATAGRAMS.others_first()).await;
                     now = Instant::now();
                     turn = turn.next(now);
                 }
