@@ -52,7 +52,7 @@ impl Routes {
         say: &Say<'_>,
     ) {
         let Say { metrics, .. } = say;
-        let (mut came, mut offline) = (Tally::default(), false);
+        let mut came = Tally::default();
         run.payloads().for_each(|payload| came.add(payload.len()));
         metrics.passed(Direction::In, came);
         let Run { alias, comes, .. } = run;
@@ -60,16 +60,20 @@ impl Routes {
             return metrics.dropped(Dropped::UnknownAlias, run.datagrams.len());
         };
         let peer = destination.peer;
-        let payloads = run.payloads().filter(|payload| {
+        let passing = run.payloads().filter(|payload| {
             let passes = ingress.pass(peer, payload.len(), at);
             passes.map_err(|limited| say.beyond(limited, ingress)).is_ok()
         });
+        let mut payloads = passing.peekable();
+        if payloads.peek().is_none() {
+            // Nobody is told of a sender of whom nothing comes.
+            return;
+        }
         let target = destination.target();
         let stranger = target.is_stranger(&from.group);
-        match &**target {
+        let offline = match &**target {
             Target::Here(receiver) => {
-                let delivered = receiver.deliver(from.peer, stranger, payloads, comes, metrics);
-                offline = delivered.is_err();
+                receiver.deliver(from.peer, stranger, payloads, comes, metrics).is_err()
             }
             Target::There { sibling, stamp, takes_strangers, .. }
                 if !stranger || *takes_strangers =>
@@ -77,13 +81,13 @@ impl Routes {
                 let (destination, sender, stamp) = (peer.prefix(), from.peer, *stamp);
                 let header = Header { destination, sender, stamp, hops: 0, stranger };
                 sibling.forward(header, payloads, comes, metrics);
+                false
             }
             Target::Nowhere | Target::There { .. } => {
-                let count = payloads.count();
-                metrics.dropped(Dropped::Offline, count);
-                offline = count > 0;
+                metrics.dropped(Dropped::Offline, payloads.count());
+                true
             }
-        }
+        };
         if offline {
             let _ = say.seen.put(Seen::Offline { alias });
         }

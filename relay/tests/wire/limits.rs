@@ -135,6 +135,20 @@ async fn what_goes_to_one_peer_beyond_its_rate_is_dropped_and_not_what_goes_to_a
 }
 
 #[tokio::test]
+async fn nobody_is_told_of_a_sender_of_whom_nothing_may_come() {
+    // Less than one datagram.
+    let relay = pool::with(Rates { pair: bytes(10), ..Rates::NONE }).await;
+    let [a, b] = [1, 2].map(Who::new);
+    let (mut sender, _) = Peer::attach(&relay, &a).await;
+    let (mut receiver, _) = Peer::attach(&relay, &b).await;
+    sender.open(16, b.id()).await;
+    assert_eq!(flood(&relay, &sender, 300).await, 300);
+    receiver.say(Frame::Open { alias: 16, peer: a.id() }).await;
+    assert_eq!(receiver.next().await, Frame::Opened { alias: 16 });
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn what_comes_for_one_peer_beyond_its_rate_is_dropped_and_the_receiver_is_told_once() {
     for (receiver, kind, allowed) in [
         (datagrams(10), LimitKind::ReceiverDatagrams, 10),
