@@ -28,6 +28,7 @@ const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Sessions that look within so long do it at once: one wake-up of the process for all of them, and what they use is in its caches.
 /// Ten thousand are five hundred at a time then, which takes no millisecond.
 const TOGETHER: Duration = Duration::from_millis(50);
+const _: () = assert!(1_000_000_000_u32.is_multiple_of(TOGETHER.subsec_nanos()));
 
 /// See the [module](self).
 pub(super) struct Paths<'a> {
@@ -183,9 +184,10 @@ fn idle_look(shared: &Shared, now: Instant) -> Instant {
 
 /// The next time at which several look, counted from `start`.
 fn together(at: Instant, start: Instant) -> Instant {
-    let passed = at.saturating_duration_since(start).as_millis();
-    let times = passed.div_ceil(TOGETHER.as_millis());
-    start + TOGETHER * u32::try_from(times).unwrap_or(u32::MAX)
+    let at = at.max(start);
+    // A second has no part of a TOGETHER.
+    let over = (at - start).subsec_nanos() % TOGETHER.subsec_nanos();
+    if over == 0 { at } else { at + TOGETHER - Duration::from_nanos(over.into()) }
 }
 
 #[cfg(test)]
@@ -199,5 +201,9 @@ mod tests {
         let looks = [0, 1, 49, 50, 51, 1_000_000_007].map(|ms| together(at(ms), start));
         assert_eq!(looks, [at(0), at(50), at(50), at(50), at(100), at(1_000_000_050)]);
         assert_eq!(together(start, at(7)), at(7), "not before the first");
+        let hardly_later = at(50) + Duration::from_nanos(1);
+        assert_eq!(together(hardly_later, start), at(100), "never before the time");
+        let years = Duration::from_secs(20 * 365 * 86_400);
+        assert_eq!(together(at(1) + years, start), at(50) + years);
     }
 }
