@@ -142,37 +142,15 @@ fn split<const N: usize>(bytes: &Bytes) -> Result<([u8; N], Bytes), DatagramErro
     Ok((*head, bytes.slice(N..)))
 }
 
-/// What stands before a payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Header {
-    /// The alias of a route, or of a sender.
-    Alias(u64),
-    /// The long form: the sender itself.
-    Sender(PeerPrefix),
-}
-
-impl Header {
+/// What stands before a payload: here, or where datagrams have another form.
+pub trait Header {
     /// In bytes.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        match self {
-            Self::Alias(alias) => varint::length(*alias).unwrap_or(8),
-            Self::Sender(_) => MAX_HEADER,
-        }
-    }
+    fn length(&self) -> usize;
 
     /// Writes it.
-    pub fn write(&self, out: &mut impl BufMut) {
-        match self {
-            Self::Alias(alias) => varint::write(*alias, out),
-            Self::Sender(sender) => {
-                varint::write(LONG, out);
-                out.put_slice(sender.as_bytes());
-            }
-        }
-    }
+    fn write(&self, out: &mut BytesMut);
 
-    /// A datagram with this header and this payload.
+    /// A datagram with this header and this payload, of its own memory.
     fn before(&self, payload: &[u8]) -> Bytes {
         // Exactly as much as is needed: to freeze more would take another allocation.
         let mut out = BytesMut::with_capacity(self.length() + payload.len());
@@ -182,16 +160,44 @@ impl Header {
     }
 }
 
+/// How a datagram on a route says whom it is for, or from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Label {
+    /// The alias of a route, or of a sender.
+    Alias(u64),
+    /// The long form: the sender itself.
+    Sender(PeerPrefix),
+}
+
+impl Header for Label {
+    fn length(&self) -> usize {
+        match self {
+            Self::Alias(alias) => varint::length(*alias).unwrap_or(8),
+            Self::Sender(_) => MAX_HEADER,
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        match self {
+            Self::Alias(alias) => varint::write(*alias, out),
+            Self::Sender(sender) => {
+                varint::write(LONG, out);
+                out.put_slice(sender.as_bytes());
+            }
+        }
+    }
+}
+
 /// A datagram with this alias and payload.
 #[must_use]
 pub fn aliased(alias: u64, payload: &[u8]) -> Bytes {
-    Header::Alias(alias).before(payload)
+    Label::Alias(alias).before(payload)
 }
 
 /// A datagram that names its sender itself.
 #[must_use]
 pub fn long(sender: PeerPrefix, payload: &[u8]) -> Bytes {
-    Header::Sender(sender).before(payload)
+    Label::Sender(sender).before(payload)
 }
 
 /// A request to send `nonce` back. A relay's is small: it may not have more credit on a new path.

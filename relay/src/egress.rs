@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use baton_protocol::datagram::{NONE_HANDED_OVER, OVERHEAD};
+use baton_protocol::datagram::{Header, NONE_HANDED_OVER, OVERHEAD};
 use baton_protocol::detour::LONGEST;
 use baton_protocol::frame::{LimitKind, Limited};
 use baton_protocol::hold::{self, Hold, Wire};
@@ -26,7 +26,6 @@ use quinn::{Connection, SendDatagramError};
 use tokio::sync::Notify;
 
 use self::block::Block;
-pub(crate) use self::block::{Header, alone};
 pub(crate) use self::budget::Budget;
 use self::fair::FairQueue;
 use crate::arrivals::Comes;
@@ -175,14 +174,14 @@ impl Egress {
                 || !queue.has_room(connection, length)
                 || !queue.fits(connection, length)
             {
-                let datagram = alone(header, payload);
+                let datagram = header.before(payload);
                 dropped += self.put(&mut queue, Some(sender), datagram, Some(payload.len()));
                 waits = true;
                 continue;
             }
             queue.room = queue.room.saturating_sub(length + OVERHEAD);
             let datagram = match comes {
-                Comes::Alone => alone(header, payload),
+                Comes::Alone => header.before(payload),
                 Comes::CloseBehind => queue.block.write(header, payload),
             };
             // Under the lock: whoever comes next must not overtake.
@@ -376,7 +375,7 @@ fn wire(connection: &Connection) -> Wire {
 mod tests {
     use std::time::Duration;
 
-    use baton_protocol::datagram::{self, HANDED_OVER};
+    use baton_protocol::datagram::{HANDED_OVER, Label};
 
     use super::*;
     use crate::connected::connected;
@@ -422,7 +421,7 @@ mod tests {
         for round in 0..3_u8 {
             // In one go: nothing leaves meanwhile.
             let payloads: Vec<_> = (0..40).map(|number| [40 * round + number; 1000]).collect();
-            let header = datagram::Header::Alias(16);
+            let header = Label::Alias(16);
             let outgoing = Outgoing { sender, header, comes: Comes::Alone };
             let (payloads, way) = (payloads.iter().map(|payload| &payload[..]), Direction::Out);
             let beyond = |limited| panic!("{limited:?}");

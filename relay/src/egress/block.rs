@@ -5,39 +5,11 @@
 //! is: it is sent in order and bounded, so a connection that takes nothing pins two blocks beside what quinn holds. What waits in
 //! a queue, or came alone, has an allocation of its own: a session in which a datagram comes now and then keeps no block.
 
-use baton_protocol::datagram;
+use baton_protocol::datagram::Header;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// In bytes: a batch of ten datagrams of the largest size.
 const LENGTH: usize = 16 * 1024;
-
-/// What stands before a payload.
-pub(crate) trait Header {
-    /// In bytes.
-    fn length(&self) -> usize;
-
-    /// Writes it.
-    fn write(&self, out: &mut BytesMut);
-}
-
-impl Header for datagram::Header {
-    fn length(&self) -> usize {
-        self.length()
-    }
-
-    fn write(&self, out: &mut BytesMut) {
-        self.write(out);
-    }
-}
-
-/// A datagram of its own memory.
-pub(crate) fn alone(header: &impl Header, payload: &[u8]) -> Bytes {
-    // Exactly as much as is needed: to freeze more would take another allocation.
-    let mut out = BytesMut::with_capacity(header.length() + payload.len());
-    header.write(&mut out);
-    out.put_slice(payload);
-    out.freeze()
-}
 
 /// See the [module](self).
 #[derive(Debug, Default)]

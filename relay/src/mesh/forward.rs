@@ -13,12 +13,13 @@
 
 use std::iter;
 
+use baton_protocol::datagram::{self, Header as _};
 use baton_protocol::id::{PeerId, PeerPrefix, Stamp};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::arrivals::Comes;
 use crate::directory::{Directory, Sibling, Target};
-use crate::egress::{self, Outgoing};
+use crate::egress::Outgoing;
 use crate::metrics::{Direction, Dropped, Metrics, Tally};
 
 const HEADER: usize = PeerPrefix::LENGTH + PeerId::LENGTH + 8 + 1;
@@ -70,7 +71,7 @@ impl Forward {
         let Self { destination, sender, stamp, hops, stranger, payload } = self;
         let (destination, sender, stamp) = (*destination, *sender, *stamp);
         let header = Header { destination, sender, stamp, hops: *hops, stranger: *stranger };
-        egress::alone(&header, payload)
+        header.before(payload)
     }
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct Header {
     pub(crate) stranger: bool,
 }
 
-impl egress::Header for Header {
+impl datagram::Header for Header {
     fn length(&self) -> usize {
         HEADER
     }
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_datagram_with_the_longest_payload_fits_a_packet_between_pods() {
-        let longest = HEADER + baton_protocol::datagram::MAX_PAYLOAD;
+        let longest = HEADER + datagram::MAX_PAYLOAD;
         // What quinn takes of a packet of `mtu` bytes with 8-byte connection ids: 1 + 8 + 4 + 16 + 9 less.
         assert!(longest <= usize::from(super::super::identity::MTU) - 38, "{longest}");
     }

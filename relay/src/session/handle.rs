@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use baton_protocol::close::CloseCode;
-use baton_protocol::datagram;
+use baton_protocol::datagram::Label;
 use baton_protocol::frame::{Intent, LimitKind, Limited, PeerState, PolicyMode, Rule};
 use baton_protocol::id::{Instance, PeerId, SessionId, Stamp};
 use baton_protocol::policy::TooManyNames;
@@ -276,8 +276,8 @@ impl Handle {
             }
         };
         let header = match known {
-            Some(alias) => datagram::Header::Alias(alias),
-            None => datagram::Header::Sender(sender.prefix()),
+            Some(alias) => Label::Alias(alias),
+            None => Label::Sender(sender.prefix()),
         };
         let outgoing = Outgoing { sender, header, comes };
         let (connection, way) = (&self.connection, Direction::Out);
