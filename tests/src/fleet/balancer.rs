@@ -6,11 +6,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::net::sockopt;
 use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The largest UDP payload.
 const DATAGRAM: usize = 65_535;
+
+/// What waits in the kernel for this task, in bytes: it has its turn among all clients of a load.
+const WAITING: usize = 4 * 1024 * 1024;
 
 /// A balancer; its flows end when it is dropped.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ impl Balancer {
     /// When loopback has no port left.
     pub async fn start() -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        sockopt::set_socket_recv_buffer_size(&front, WAITING).expect("a number of bytes");
         let address = front.local_addr().expect("an address");
         let state: Arc<Mutex<State>> = Arc::default();
         let mut tasks = JoinSet::new();
@@ -153,6 +158,7 @@ async fn open(
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let back = UdpSocket::bind(any).await.ok()?;
+    sockopt::set_socket_recv_buffer_size(&back, WAITING).ok()?;
     back.connect(target.address).await.ok()?;
     let back = Arc::new(back);
     let answers = tasks.spawn(answer(back.clone(), front.clone(), client, target.cut.clone()));
