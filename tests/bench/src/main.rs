@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use baton_client::Profile;
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
@@ -33,7 +33,7 @@ use crate::link::Link;
 use crate::machine::Machine;
 use crate::report::{Measured, SUBJECTS};
 use crate::subject::{Auth, Baton, Ground, POOL, Process, SERVER_NAME};
-use crate::windows::{Load, Subject, Window, interleave};
+use crate::windows::{Clients, Load, Subject, Window, interleave};
 
 /// Links through each relay: twice as many peers.
 const LINKS: u64 = 40;
@@ -72,6 +72,9 @@ struct RunFlags {
     /// With --only: another build of baton-relay, beside which this one is measured
     #[arg(long, value_name = "FILE", requires = "only")]
     beside: Option<PathBuf>,
+    /// With --only: the clients have one thread, which never sleeps: no relay pays for waking it
+    #[arg(long, requires = "only")]
+    awake: bool,
     /// Writes the tables into this document, between its two marks
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -134,6 +137,9 @@ impl Extent {
 #[expect(clippy::print_stderr, reason = "the last word of a program that cannot go on")]
 fn main() -> ExitCode {
     let done = match Flags::parse().verb {
+        Verb::Run(flags) if flags.awake => {
+            on(tokio::runtime::Builder::new_current_thread(), run(&flags))
+        }
         Verb::Run(flags) => on(tokio::runtime::Builder::new_multi_thread(), run(&flags)),
         // One thread, like the relay's.
         Verb::UdpForwarder => on(tokio::runtime::Builder::new_current_thread(), forwarder::run()),
@@ -171,6 +177,9 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let ground = Ground::new()?;
 
     if let Some(Part::Sessions) = flags.only {
+        if flags.beside.is_some() || flags.awake {
+            bail!("--beside and --awake are for loads of datagrams: bulk, sparse, light");
+        }
         say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
         println!("{}", report::crowd(&crowd(&ground, extent.sessions, extent.drains).await?));
         return Ok(());
@@ -178,16 +187,18 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     say("relays start, and their clients attach");
     let relayed = Relayed::start(&ground, flags.beside.as_deref()).await?;
     if let Some(load) = flags.only.and_then(Part::load) {
-        let windows = relayed.windows(load, &extent).await?;
-        println!("{}", report::cost(&windows)?);
+        let clients = if flags.awake { Clients::Awake } else { Clients::Asleep };
+        let windows = relayed.windows(load, clients, &extent).await?;
+        let other = flags.beside.is_some().then_some(report::OTHER);
+        println!("{}", report::cost(&windows, other)?);
         return Ok(());
     }
     say("bulk");
-    let bulk = relayed.windows(Load::Bulk, &extent).await?;
+    let bulk = relayed.windows(Load::Bulk, Clients::Asleep, &extent).await?;
     say("sparse");
-    let sparse = relayed.windows(Load::Sparse, &extent).await?;
+    let sparse = relayed.windows(Load::Sparse, Clients::Asleep, &extent).await?;
     say("latency");
-    let light = relayed.windows(Load::Light, &extent).await?;
+    let light = relayed.windows(Load::Light, Clients::Asleep, &extent).await?;
     drop(relayed);
 
     say("handshakes");
@@ -262,13 +273,18 @@ impl Relayed {
         Ok(Self { subjects, clients, direct, _processes: vec![raw, bare], _batons: batons })
     }
 
-    async fn windows(&self, load: Load, extent: &Extent) -> anyhow::Result<Vec<Vec<Window>>> {
+    async fn windows(
+        &self,
+        load: Load,
+        clients: Clients,
+        extent: &Extent,
+    ) -> anyhow::Result<Vec<Vec<Window>>> {
         let mut subjects: Vec<_> = self.subjects.iter().collect();
         if let Load::Light = load {
             subjects[report::BATON] = &self.clients;
             subjects.push(&self.direct);
         }
-        interleave(&subjects, load, extent.rounds, extent.window).await
+        interleave(&subjects, (load, clients), extent.rounds, extent.window).await
     }
 }
 

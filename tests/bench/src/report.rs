@@ -35,7 +35,7 @@ const BARE: usize = 1;
 pub(crate) const BATON: usize = 2;
 /// Under some loads a connection without any relay, under others another build of ours.
 const DIRECT: usize = 3;
-const OTHER: usize = 3;
+pub(crate) const OTHER: usize = 3;
 
 /// What a relay should be able to do.
 #[derive(Debug, Clone, Copy)]
@@ -76,14 +76,11 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
     ratio(&pairs).context("a ratio needs two rounds")
 }
 
-/// What the relay costs under one load: a line for each of those that it is compared with.
-pub(crate) fn cost(windows: &[Vec<Window>]) -> anyhow::Result<String> {
+/// What the relay costs under one load: a line for each of those that it is compared with. `other` is another build's, if there is one.
+pub(crate) fn cost(windows: &[Vec<Window>], other: Option<usize>) -> anyhow::Result<String> {
     let of = |which: usize| costs(&windows[which]);
     let baton = of(BATON);
-    let others = [
-        ("a bare quinn loop's", Some(BARE)),
-        ("the other build's", windows.get(OTHER).map(|_| OTHER)),
-    ];
+    let others = [("a bare quinn loop's", Some(BARE)), ("the other build's", other)];
     let lines = others.into_iter().filter_map(|(whose, which)| Some((whose, of(which?))));
     let lines = lines.map(|(whose, other)| {
         let [us, other_us] = [&baton, &other].map(|costs| median(costs).unwrap_or_default());

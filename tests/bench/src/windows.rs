@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
@@ -28,6 +28,16 @@ pub(crate) enum Load {
     Light,
 }
 
+/// What the clients' threads do while nothing comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clients {
+    /// They sleep, as anybody's do: whoever sends to them on the same machine pays for it that they wake.
+    Asleep,
+    /// The only one looks again and again, and no relay has to wake it: then a relay pays for what it does, and for nothing that the
+    /// timing of others brings.
+    Awake,
+}
+
 /// A relay under comparison, and the links through it.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
@@ -50,7 +60,7 @@ pub(crate) struct Window {
 /// Windows of each subject, in the order of the subjects: as many of each as there are rounds.
 pub(crate) async fn interleave(
     subjects: &[&Subject],
-    load: Load,
+    (load, clients): (Load, Clients),
     rounds: usize,
     length: Duration,
 ) -> anyhow::Result<Vec<Vec<Window>>> {
@@ -59,16 +69,23 @@ pub(crate) async fn interleave(
         // Each is as often first as any other.
         for turn in 0..subjects.len() {
             let which = (round + turn) % subjects.len();
-            all[which].push(window(subjects[which], load, length).await?);
+            all[which].push(window(subjects[which], (load, clients), length).await?);
         }
     }
     Ok(all)
 }
 
-async fn window(subject: &Subject, load: Load, length: Duration) -> anyhow::Result<Window> {
+async fn window(
+    subject: &Subject,
+    (load, clients): (Load, Clients),
+    length: Duration,
+) -> anyhow::Result<Window> {
     let stop = Arc::new(AtomicBool::new(false));
     let (links, stopped) = (subject.links.clone(), stop.clone());
-    let offering = tokio::task::spawn_blocking(move || offer(&links, load, &stopped));
+    let offering = match clients {
+        Clients::Asleep => tokio::task::spawn_blocking(move || offer(&links, load, &stopped)),
+        Clients::Awake => tokio::spawn(async move { offer_awake(&links, load, &stopped).await }),
+    };
     tokio::time::sleep(WARM).await;
     let seen = || subject.links.iter().map(|link| link.seen.count()).sum::<u64>();
     let used = || subject.pid.map_or(Ok(Duration::ZERO), process::cpu);
@@ -96,19 +113,41 @@ async fn window(subject: &Subject, load: Load, length: Duration) -> anyhow::Resu
     })
 }
 
+impl Load {
+    /// From one time to the next.
+    const fn pause(self) -> Duration {
+        match self {
+            Self::Bulk => Duration::from_millis(1),
+            Self::Sparse => Duration::from_micros(100),
+            Self::Light => Duration::from_millis(2),
+        }
+    }
+
+    /// What is offered at a time, of which this link has its turn.
+    fn offer(self, links: &[Link], turn: &Link) {
+        match self {
+            Self::Bulk => links.iter().take(4).for_each(|link| link.send(20, 0)),
+            Self::Sparse => turn.send(1, 0),
+            Self::Light => links[0].send(1, now()),
+        }
+    }
+}
+
 /// Offers datagrams until `stop`. A thread that sleeps, because timers of the runtime know milliseconds only.
 fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
-    let pause = match load {
-        Load::Bulk => Duration::from_millis(1),
-        Load::Sparse => Duration::from_micros(100),
-        Load::Light => Duration::from_millis(2),
-    };
-    for link in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
-        match load {
-            Load::Bulk => links.iter().take(4).for_each(|link| link.send(20, 0)),
-            Load::Sparse => link.send(1, 0),
-            Load::Light => links[0].send(1, now()),
+    for turn in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+        load.offer(links, turn);
+        std::thread::sleep(load.pause());
+    }
+}
+
+/// The same on the clients' thread, which it keeps awake.
+async fn offer_awake(links: &[Link], load: Load, stop: &AtomicBool) {
+    for turn in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+        let next = Instant::now() + load.pause();
+        load.offer(links, turn);
+        while Instant::now() < next {
+            tokio::task::yield_now().await;
         }
-        std::thread::sleep(pause);
     }
 }
