@@ -117,7 +117,17 @@ impl Hold {
 
     /// Whether control bytes wait to be sent.
     pub fn holds(&mut self, wire: Wire, now: Instant) -> bool {
+        self.look(wire, now);
+        self.still_holds(wire, now)
+    }
+
+    /// Notices STREAM frames that were sent.
+    fn look(&mut self, wire: Wire, now: Instant) {
         self.recent.iter_mut().for_each(|recent| recent.look(wire, now));
+    }
+
+    /// Whether control bytes wait, after it was looked.
+    fn still_holds(&mut self, wire: Wire, now: Instant) -> bool {
         let Some(recent) = self.recent.as_mut().filter(|recent| !recent.is_over(wire, now)) else {
             self.recent = None;
             return false;
@@ -141,7 +151,7 @@ impl Hold {
     /// Whether a datagram of this length has to wait. After a wait it goes, and with it as many others as are handed over at a
     /// time: a steady trickle of control bytes must not throttle datagrams to one per round trip.
     pub fn holds_back(&mut self, length: usize, wire: Wire, now: Instant) -> bool {
-        self.recent.iter_mut().for_each(|recent| recent.look(wire, now));
+        self.look(wire, now);
         let is_over = self.recent.as_ref().is_none_or(|recent| recent.is_over(wire, now));
         if let Some(left) = self.credit.checked_sub(length).filter(|_| !is_over) {
             self.credit = left;
@@ -149,7 +159,7 @@ impl Hold {
         }
         self.credit = 0;
         let was_waiting = self.recent.as_ref().is_some_and(|recent| recent.waiting.is_some());
-        let holds = self.holds(wire, now);
+        let holds = self.still_holds(wire, now);
         if was_waiting && !holds {
             self.credit = HANDED_OVER.saturating_sub(length);
         }
