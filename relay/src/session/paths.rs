@@ -185,7 +185,7 @@ fn idle_look(shared: &Shared, now: Instant) -> Instant {
 /// The next time at which several look, counted from `start`.
 fn together(at: Instant, start: Instant) -> Instant {
     let at = at.max(start);
-    // A second has no part of a TOGETHER.
+    // A second is a whole number of these.
     let over = (at - start).subsec_nanos() % TOGETHER.subsec_nanos();
     if over == 0 { at } else { at + TOGETHER - Duration::from_nanos(over.into()) }
 }
