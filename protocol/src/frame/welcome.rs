@@ -209,13 +209,14 @@ pub(crate) fn write_address(address: SocketAddr, out: &mut BytesMut) {
     out.put_u16(address.port());
 }
 
+/// Reads one. What another end wrote as a mapped one is one of IPv4, too.
 pub(crate) fn read_address(body: &mut Reader) -> Result<SocketAddr, WireError> {
     let ip = match body.u8("address family")? {
         4 => IpAddr::from(body.array::<4>("address")?),
         6 => IpAddr::from(body.array::<16>("address")?),
         _ => return Err(WireError::Value { field: "address family" }),
     };
-    Ok(SocketAddr::new(ip, body.u16("port")?))
+    Ok(SocketAddr::new(ip.to_canonical(), body.u16("port")?))
 }
 
 /// The longest duration on the wire: about 12 days. Longer ones mean that someone meant something else.
@@ -230,5 +231,21 @@ pub(crate) fn read_duration(body: &mut Reader, field: &'static str) -> Result<Du
     match body.varint(field)? {
         milliseconds if milliseconds <= MAX_DURATION_MS => Ok(Duration::from_millis(milliseconds)),
         _ => Err(WireError::Value { field }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_read_as_the_one_of_ipv4_that_it_is() {
+        let ip: std::net::Ipv6Addr = "::ffff:192.0.2.1".parse().unwrap();
+        let written = [&[6][..], &ip.octets(), &[0, 5]].concat();
+        let read = read_address(&mut Reader::new(written.into())).unwrap();
+        assert_eq!(read.to_string(), "192.0.2.1:5");
+        let mut again = BytesMut::new();
+        write_address(read, &mut again);
+        assert_eq!(&again[..], [4, 192, 0, 2, 1, 0, 5]);
     }
 }
