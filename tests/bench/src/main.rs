@@ -189,8 +189,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     if let Some(load) = flags.only.and_then(Part::load) {
         let clients = if flags.awake { Clients::Awake } else { Clients::Asleep };
         let windows = relayed.windows(load, clients, &extent).await?;
-        let other = flags.beside.is_some().then_some(report::OTHER);
-        println!("{}", report::cost(&windows, other)?);
+        println!("{}", report::cost(&windows, flags.beside.is_some())?);
         return Ok(());
     }
     say("bulk");

@@ -35,7 +35,7 @@ const BARE: usize = 1;
 pub(crate) const BATON: usize = 2;
 /// Under some loads a connection without any relay, under others another build of ours.
 const DIRECT: usize = 3;
-pub(crate) const OTHER: usize = 3;
+const OTHER: usize = 3;
 
 /// What a relay should be able to do.
 #[derive(Debug, Clone, Copy)]
@@ -76,13 +76,13 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
     ratio(&pairs).context("a ratio needs two rounds")
 }
 
-/// What the relay costs under one load: a line for each of those that it is compared with. `other` is another build's, if there is one.
-pub(crate) fn cost(windows: &[Vec<Window>], other: Option<usize>) -> anyhow::Result<String> {
+/// What the relay costs under one load: a line for each of those that it is compared with, one of them another build if that is `beside`.
+pub(crate) fn cost(windows: &[Vec<Window>], beside: bool) -> anyhow::Result<String> {
     let of = |which: usize| costs(&windows[which]);
     let baton = of(BATON);
-    let others = [("a bare quinn loop's", Some(BARE)), ("the other build's", other)];
-    let lines = others.into_iter().filter_map(|(whose, which)| Some((whose, of(which?))));
-    let lines = lines.map(|(whose, other)| {
+    let others = [("a bare quinn loop's", BARE), ("the other build's", OTHER)];
+    let lines = others.into_iter().take(1 + usize::from(beside)).map(|(whose, which)| {
+        let other = of(which);
         let [us, other_us] = [&baton, &other].map(|costs| median(costs).unwrap_or_default());
         let ratio = bounds(against(&baton, &other)?);
         Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per datagram"))
