@@ -2,6 +2,7 @@
 //! which can forget its mappings, and it can lose a relay.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,8 +46,7 @@ impl Balancer {
     /// # Panics
     /// When loopback has no port left.
     pub async fn start() -> Self {
-        let front = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-        sockopt::set_socket_recv_buffer_size(&front, WAITING).expect("a number of bytes");
+        let front = bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a port");
         let address = front.local_addr().expect("an address");
         let state: Arc<Mutex<State>> = Arc::default();
         let mut tasks = JoinSet::new();
@@ -90,6 +90,13 @@ impl Balancer {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         lock(&self.state)
     }
+}
+
+/// A socket with room for bursts.
+async fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address).await?;
+    sockopt::set_socket_recv_buffer_size(&socket, WAITING)?;
+    Ok(socket)
 }
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
@@ -157,8 +164,7 @@ async fn open(
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let back = UdpSocket::bind(any).await.ok()?;
-    sockopt::set_socket_recv_buffer_size(&back, WAITING).ok()?;
+    let back = bind(any).await.ok()?;
     back.connect(target.address).await.ok()?;
     let back = Arc::new(back);
     let answers = tasks.spawn(answer(back.clone(), front.clone(), client, target.cut.clone()));
