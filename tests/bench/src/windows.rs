@@ -33,8 +33,7 @@ pub(crate) enum Load {
 pub(crate) enum Clients {
     /// They sleep, as anybody's do: whoever sends to them on the same machine pays for it that they wake.
     Asleep,
-    /// The only one looks again and again, and no relay has to wake it: then a relay pays for what it does, and for nothing that the
-    /// timing of others brings.
+    /// The only one looks again and again, and no relay has to wake it. It acknowledges sooner, too.
     Awake,
 }
 
