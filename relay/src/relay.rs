@@ -10,6 +10,7 @@ use baton_protocol::id::RelayId;
 use baton_protocol::liveness::{Timers, WrongOrder};
 use quinn::{Endpoint, Incoming, Runtime as _, ServerConfig, TokioRuntime};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -210,7 +211,6 @@ impl Relay {
             budget: Arc::new(Budget::new(config.rates.queued_bytes, metrics.queued.clone())),
             rates: rates::Current::new(config.rates),
             timers: config.timers,
-            started: Instant::now(),
             probe_key,
         });
 
@@ -220,6 +220,7 @@ impl Relay {
         let mesh_address = mesh.address();
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(shared.clone(), endpoint.clone(), stopped.clone()));
+        tasks.spawn(session::rounds::run(shared.clone(), stopped.clone()));
         tasks.spawn(mesh.run(seeds_set, ready, stopped.clone()));
         tasks.spawn(sieve::run(socket, arrivals, metrics.clone(), stopped.clone()));
         tasks.spawn(driver::drive(directory.clone(), metrics, flag_set, stopped.clone()));
@@ -343,6 +344,11 @@ impl Relay {
     #[must_use]
     pub fn siblings(&self) -> Vec<SocketAddr> {
         self.directory.sibling_addresses()
+    }
+
+    /// Waits until something changes in its directory. What changes from this call on is not missed.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.directory.changed.notified()
     }
 
     /// Waits until it is part of the mesh.

@@ -259,6 +259,15 @@ impl PathWatch {
         self.pending.is_some()
     }
 
+    /// When an attempt will have had its time, if nothing more is heard of it: [`tick`](Self::tick) ends it then. None while none
+    /// is under way.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let pending = self.pending.iter().map(|pending| pending.since);
+        let open = self.open.values().filter_map(Announced::since);
+        pending.chain(open).min().map(|since| since + DEADLINE)
+    }
+
     /// A number was heard for the first time. Those before it that were not heard of yet may be told of later.
     fn heard_of(&mut self, attempt: u64, now: Instant) {
         let first = (self.highest + 1).max(attempt.saturating_sub(MAX_OPEN as u64 - 1));
@@ -336,10 +345,7 @@ impl PathWatch {
             let kind = if pending.attempt.is_some() { Kind::Path } else { Kind::Rebind };
             self.end(kind, Some(class), now.saturating_duration_since(pending.since));
         }
-        let old = |announced: &Announced| match announced {
-            Announced::Unseen => false,
-            Announced::Seen(since) | Announced::Valid(since, _) => is_over(*since),
-        };
+        let old = |announced: &Announced| announced.since().is_some_and(is_over);
         let over: Vec<_> =
             self.open.iter().filter(|(_, announced)| old(announced)).map(|(n, _)| *n).collect();
         for attempt in over {
@@ -373,6 +379,16 @@ impl PathWatch {
             .chain_update(self.nonces.to_be_bytes())
             .finalize();
         std::array::from_fn(|index| hash[index])
+    }
+}
+
+impl Announced {
+    /// When it was seen, if it was.
+    const fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Unseen => None,
+            Self::Seen(since) | Self::Valid(since, _) => Some(*since),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sessions come, serve, move and go.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +43,14 @@ impl Directory {
     /// How many sessions there are.
     pub(crate) fn sessions(&self) -> usize {
         self.lock().sessions.len()
+    }
+
+    /// The sessions after this one in the order of their ids, so many at most.
+    pub(crate) fn sessions_after(&self, last: Option<SessionId>, most: usize) -> Vec<Arc<Handle>> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.lock();
+        let sessions = state.sessions.range((after, Bound::Unbounded));
+        sessions.take(most).map(|(_, handle)| handle.clone()).collect()
     }
 
     /// The id for a new session.

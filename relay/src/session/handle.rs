@@ -11,8 +11,9 @@ use baton_protocol::id::{Instance, PeerId, SessionId, Stamp};
 use baton_protocol::policy::TooManyNames;
 use baton_protocol::session::End;
 use quinn::Connection;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::glance::Glance;
 use super::senders::{Judged, Senders, TooOften};
 use crate::arrivals::Comes;
 use crate::auth::Whose;
@@ -83,6 +84,9 @@ pub(crate) struct Handle {
     moved: AtomicBool,
     /// For its own task.
     pub(super) notes: Mailbox<Note>,
+    /// The same: it was looked at, and there is news.
+    pub(super) news: Notify,
+    glance: Mutex<Glance>,
     missed: AtomicBool,
     /// The limits of a receiver that it hears of, one bit for each.
     told: AtomicU32,
@@ -116,6 +120,7 @@ impl Handle {
     pub(crate) fn new(who: Who, connection: Connection, egress: Egress) -> (Self, Inbox) {
         let Who { id, peer, instance, group, intent, stamp } = who;
         let (command, command_inbox) = watch::channel(Command::Serve);
+        let glance = Glance::new(connection.remote_address(), Instant::now());
         let handle = Self {
             id,
             peer,
@@ -131,6 +136,8 @@ impl Handle {
             announced: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             notes: Mailbox::new(MAX_NOTES),
+            news: Notify::new(),
+            glance: Mutex::new(glance),
             missed: AtomicBool::new(false),
             told: AtomicU32::new(0),
             command,
@@ -230,6 +237,11 @@ impl Handle {
     /// Whether news was dropped since this was asked last.
     pub(crate) fn has_missed(&self) -> bool {
         self.missed.swap(false, Ordering::AcqRel)
+    }
+
+    /// What is seen of it from outside. Nothing panics while it holds this lock.
+    pub(super) fn glance(&self) -> MutexGuard<'_, Glance> {
+        self.glance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the drain wants of it.

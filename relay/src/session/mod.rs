@@ -7,6 +7,7 @@
 //! A session is three tasks, owned and joined by the one that made them: the control stream's reader (which holds the state
 //! machine), a writer of control frames and datagrams, and a reader of datagrams.
 
+mod glance;
 pub(crate) mod handle;
 mod ingress;
 mod intake;
@@ -17,6 +18,7 @@ mod paths;
 mod policy;
 mod refusals;
 mod registration;
+pub(crate) mod rounds;
 mod routes;
 mod senders;
 mod serve;
@@ -54,7 +56,6 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) rates: rates::Current,
     pub(crate) timers: Timers,
-    pub(crate) started: Instant,
     pub(crate) probe_key: Arc<ProbeKey>,
 }
 

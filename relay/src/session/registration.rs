@@ -43,6 +43,9 @@ impl Registration {
 impl Drop for Registration {
     /// A task that was cancelled, or that panicked, has not said how its session ended.
     fn drop(&mut self) {
+        if self.handle.glance().end() {
+            self.shared.metrics.suspects.dec();
+        }
         self.shared.metrics.sessions.with_label_values(&[self.phase]).dec();
         if !self.removed {
             self.shared.directory.forget(&self.handle);

@@ -102,11 +102,9 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
             Box::pin(CONTROL.others_first()).await;
         }
         let room = outbox.has_room();
-        let (may_ask, timeout) = {
-            let pause = pace.pause(Instant::now());
-            let timeout = pause.into_iter().fold(serving.poll_timeout(), Instant::min);
-            (room && pause.is_none(), timeout)
-        };
+        let pause = pace.pause(Instant::now());
+        let may_ask = room && pause.is_none();
+        let timeout = serving.poll_timeout().into_iter().chain(pause).min();
         step = tokio::select! {
             biased;
             error = handle.connection.closed() => Err(Fault::Connection(error)),
@@ -115,6 +113,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
                 if changed.is_ok() { serving.obey(command); }
                 Ok(())
             }
+            () = handle.news.notified() => serving.handle_news(Instant::now()),
             // A client that asks faster than it reads waits: its frames stay in the stream's window.
             note = handle.notes.next(), if room => { serving.note(note); Ok(()) }
             read = read_control(receive, decoder, &mut pace), if may_ask => {
@@ -128,13 +127,21 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
                 tasks.spawn(intake.clone().read_detour(stream));
                 Ok(())
             }
-            () = tokio::time::sleep_until(timeout.into()) => Ok(()),
+            () = until(timeout) => Ok(()),
         };
         step = step.and_then(|()| serving.carry_out());
     };
     serving.end(&fault, registration, connected);
     tasks.shutdown().await;
     shared.metrics.dropped(Dropped::Ended, handle.egress.close());
+}
+
+/// Waits until then; without a time, for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What a session is made of while it is served.

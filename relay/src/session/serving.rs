@@ -65,8 +65,6 @@ pub(super) struct Serving<'a> {
     renewal_at: Instant,
     /// When it will have used up none of the handovers that it may take back.
     reclaims_at: Instant,
-    /// Of the gate's rules when it was asked last whether this session may stay.
-    rules: Option<u64>,
     /// The end of a phase that must end, and of which.
     phase_ends: Option<Instant>,
     phase: &'static str,
@@ -102,7 +100,6 @@ impl<'a> Serving<'a> {
             expires: at_unix(admission.expires_unix, now),
             renewal_at: now,
             reclaims_at: now,
-            rules: None,
             admission,
             welcomed: now,
             notice_at: now,
@@ -111,7 +108,7 @@ impl<'a> Serving<'a> {
             stalled: None,
         };
         serving.enter_phase(now);
-        serving.limit_receiver(now);
+        handle.egress.set_limit(shared.rates.get().receiver, now);
         serving
     }
 
@@ -121,9 +118,9 @@ impl<'a> Serving<'a> {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
-    pub(super) fn poll_timeout(&self) -> Instant {
-        let ends = [self.expires, self.phase_ends, self.stalled];
-        ends.into_iter().flatten().fold(self.paths.poll_timeout(), Instant::min)
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let ends = [self.expires, self.phase_ends, self.stalled, self.paths.poll_timeout()];
+        ends.into_iter().flatten().min()
     }
 
     /// Does what is due at `now`.
@@ -141,9 +138,16 @@ impl<'a> Serving<'a> {
         if self.stalls(now) {
             return Err(Fault::Slow);
         }
-        if self.paths.handle_timeout(now)? {
-            self.limit_receiver(now);
-            self.ask_the_gate()?;
+        self.paths.handle_timeout(now);
+        Ok(())
+    }
+
+    /// The session was looked at, and there is news.
+    pub(super) fn handle_news(&mut self, now: Instant) -> Result<(), Fault> {
+        self.paths.handle_news(now)?;
+        // Other rules may hold.
+        if !self.shared.gate.still_admits(&self.handle.peer, &self.admission) {
+            return Err(Fault::NotAllowed);
         }
         Ok(())
     }
@@ -155,23 +159,6 @@ impl<'a> Serving<'a> {
         let until = self.stalled.filter(|_| !goes_on).unwrap_or(now + READ_PATIENCE);
         self.stalled = self.outbox.is_busy().then_some(until);
         self.stalled.is_some_and(|until| until <= now)
-    }
-
-    /// As much may come for it as the rates say now.
-    fn limit_receiver(&self, now: Instant) {
-        self.handle.egress.set_limit(self.shared.rates.get().receiver, now);
-    }
-
-    /// Asks again whether the session may stay, when other rules hold.
-    fn ask_the_gate(&mut self) -> Result<(), Fault> {
-        let gate = &self.shared.gate;
-        let rules = Some(gate.generation());
-        if std::mem::replace(&mut self.rules, rules) == rules
-            || gate.still_admits(&self.handle.peer, &self.admission)
-        {
-            return Ok(());
-        }
-        Err(Fault::NotAllowed)
     }
 
     /// Judges a newer access token. If it is no good, the one before holds until its end.

@@ -344,6 +344,23 @@ mod announced {
     }
 
     #[test]
+    fn one_that_nobody_speaks_of_any_more_is_looked_at_when_its_time_is_over() {
+        let mut scene = Scene::new();
+        scene.report(3, None, 1);
+        assert_eq!(scene.watch.poll_timeout(), None, "the two before it were never seen");
+        let start = scene.now;
+        let nonce = scene.asked(4, 2);
+        scene.wait(10 * MS);
+        assert_eq!(scene.confirm(4, nonce, 2), Answer::Confirmed);
+        scene.asked(5, 3);
+        assert_eq!(scene.watch.poll_timeout(), Some(start + DEADLINE), "it may yet be reported");
+        scene.now = start + DEADLINE;
+        scene.tick(3);
+        assert_eq!(scene.ended(), [(Kind::Path, None)]);
+        assert_eq!(scene.watch.poll_timeout(), Some(start + 10 * MS + DEADLINE));
+    }
+
+    #[test]
     fn one_without_a_report_ends_as_the_relay_saw_it() {
         let mut scene = Scene::new();
         let nonce = scene.asked(1, 2);
@@ -432,7 +449,7 @@ mod any_order {
 
     proptest! {
         #[test]
-        fn every_number_has_one_end_at_most_and_nothing_grows(steps in proptest::collection::vec(step(), 0..200)) {
+        fn every_number_has_one_end_at_most_and_nothing_grows(steps in proptest::collection::vec(step(), 0..200), by_time: bool) {
             let mut scene = Scene::new();
             let (mut announced, mut begun, mut ended) = (BTreeSet::new(), BTreeSet::new(), 0);
             for step in steps {
@@ -462,6 +479,15 @@ mod any_order {
                 ended += scene.ended().iter().filter(|(kind, _)| *kind == Kind::Path).count();
                 prop_assert!(ended <= announced.len());
                 prop_assert!(scene.watch.open.len() <= MAX_OPEN);
+            }
+            if by_time {
+                // Whatever is under way ends when it says, and nothing else is needed.
+                while let Some(at) = scene.watch.poll_timeout() {
+                    scene.now = scene.now.max(at);
+                    scene.tick(1);
+                    prop_assert!(scene.watch.poll_timeout().is_none_or(|next| next > at));
+                }
+                prop_assert!(scene.watch.open.values().all(|open| open.since().is_none()));
             }
             scene.watch.session_ended(FailureClass::Other, scene.now);
             let rest = scene.ended();

@@ -15,6 +15,32 @@ use crate::session::handle::{Command, Handle, Inbox};
 const COUNT: u64 = 1001;
 
 #[test]
+fn a_round_looks_at_everyone_once_whoever_comes_and_goes_meanwhile() {
+    let sessions = Sessions::new();
+    let directory = sessions.directory();
+    let add = || {
+        let (handle, _) = sessions.one(directory.next_session());
+        directory.add(&handle).unwrap();
+        handle
+    };
+    let before: Vec<_> = (0..COUNT).map(|_| add()).collect();
+    let (mut looked_at, mut last, mut came) = (Vec::new(), None, Vec::new());
+    loop {
+        let some = directory.sessions_after(last, 100);
+        let Some(handle) = some.last() else { break };
+        last = Some(handle.id);
+        // The last one that was looked at goes, and another comes.
+        directory.forget(handle);
+        looked_at.extend(some.iter().map(|handle| handle.id));
+        if came.len() < 5 {
+            came.push(add());
+        }
+    }
+    let there: Vec<_> = before.iter().chain(&came).map(|handle| handle.id).collect();
+    assert_eq!(looked_at, there);
+}
+
+#[test]
 fn a_broadcast_tells_two_hundred_every_five_milliseconds_and_everyone_once() {
     let sessions = Sessions::new();
     let directory = sessions.directory();
