@@ -1,12 +1,12 @@
 //! The relay as a program: follows its files and signals, until it is told to end.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::config::{Flags, Reloader};
@@ -16,7 +16,8 @@ use crate::relay::Relay;
 use crate::seeds::Seeds;
 use crate::siblings::Siblings;
 
-/// How often it is looked at whether there are other siblings to be kept for the next process.
+/// When something has changed in the directory it is looked at, after so long, whether there are other siblings to be kept for the
+/// next process.
 const KEEP: Duration = Duration::from_millis(100);
 
 /// A relay that is drained answers so long before it exits, for the last packets of those who have moved.
@@ -32,23 +33,18 @@ pub async fn run(line: Vec<OsString>, flags: Flags) -> anyhow::Result<()> {
     let asked = Notify::new();
     let files = [flags.drain_file.clone(), flags.seeds_file.clone()];
     let (_reader, [mut flag, mut seeds]) = follow(files)?;
-    let mut siblings = Siblings::read(&flags.state).await;
-    let mut keep = tokio::time::interval(KEEP);
-    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let siblings = Siblings::read(&flags.state).await;
+    let known = siblings.clone();
     {
         let mut reloading = std::pin::pin!(reloader.run(&relay, &asked));
+        let mut keeping = std::pin::pin!(keep(siblings, &relay));
         loop {
             tokio::select! {
                 content = flag.changed() => follow_flag(&relay, &flags.drain_file, &content),
                 content = seeds.changed() => {
-                    follow_seeds(&relay, &flags.seeds_file, &content, &siblings);
+                    follow_seeds(&relay, &flags.seeds_file, &content, &known);
                 }
-                _ = keep.tick() => {
-                    // Before it has joined the mesh it knows less than the process before it did.
-                    if relay.is_ready() {
-                        siblings.keep(relay.siblings()).await;
-                    }
-                }
+                never = &mut keeping => match never {},
                 _ = hangup.recv() => asked.notify_one(),
                 never = &mut reloading => match never {},
                 _ = terminate.recv() => break,
@@ -60,6 +56,18 @@ pub async fn run(line: Vec<OsString>, flags: Flags) -> anyhow::Result<()> {
     leave_message(&flags.termination_log, &relay);
     relay.stop().await;
     Ok(())
+}
+
+/// Keeps the siblings for the next process, for as long as it is polled.
+async fn keep(mut siblings: Siblings, relay: &Relay) -> Infallible {
+    // Before it has joined the mesh it knows less than the process before it did.
+    relay.ready().await;
+    loop {
+        let changed = relay.changed();
+        siblings.keep(relay.siblings()).await;
+        changed.await;
+        tokio::time::sleep(KEEP).await;
+    }
 }
 
 /// Whatever is left after SIGTERM: the drain, if it is not over, then the linger.

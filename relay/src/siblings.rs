@@ -15,7 +15,7 @@ use crate::seeds::Seeds;
 const FILE: &str = "siblings";
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Siblings {
     path: PathBuf,
     /// What is in the file, if it is there.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{SockFilter, SockRef};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 /// So many pass in a second, whatever comes: a fifth of a core. Ten thousand clients who all come at once send no more.
 const MOST: f64 = 20_000.0;
 
-/// How often it is looked at.
+/// How often it is looked at, while some come.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Has the socket take no more than it should, until the relay stops.
@@ -30,15 +30,24 @@ pub(crate) async fn run(
     metrics: Arc<Metrics>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let (mut sieve, mut looked) = (Sieve::new(), Instant::now());
+    let mut sieve = Sieve::new();
     loop {
-        tokio::select! {
+        let was_closed = sieve.is_closed();
+        let pause = async {
+            if !was_closed {
+                arrivals.some().await;
+                // What came before this moment is not of the time that is measured.
+                arrivals.take();
+            }
+            let since = Instant::now();
+            tokio::time::sleep(LOOK).await;
+            since
+        };
+        let since = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => return,
-            () = tokio::time::sleep(LOOK) => {}
-        }
-        let (now, was_closed) = (Instant::now(), sieve.is_closed());
-        let look = sieve.look(arrivals.take(), now.saturating_duration_since(looked));
-        looked = now;
+            since = pause => since,
+        };
+        let look = sieve.look(arrivals.take(), since.elapsed());
         metrics.held_back(look.held_back);
         if !was_closed && !sieve.is_closed() {
             continue;
@@ -59,15 +68,26 @@ pub(crate) async fn run(
 
 /// How many have come since this was asked last.
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals(AtomicU64);
+pub(crate) struct Arrivals {
+    count: AtomicU64,
+    /// Told of the first ones.
+    some: Notify,
+}
 
 impl Arrivals {
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        if self.count.fetch_add(count, Ordering::Relaxed) == 0 {
+            self.some.notify_one();
+        }
+    }
+
+    /// Waits until some have come. Only one may wait.
+    async fn some(&self) {
+        self.some.notified().await;
     }
 
     fn take(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
+        self.count.swap(0, Ordering::Relaxed)
     }
 }
 
