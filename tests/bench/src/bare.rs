@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::subject::{Ground, SERVER_NAME};
 
 /// As Baton's clients do it: or idle connections would end.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
 /// As Baton's clients ask it of relays: packets, and for how long.
 const UNACKNOWLEDGED: u32 = 10;

@@ -17,6 +17,9 @@ const AFTERWARDS: Duration = Duration::from_millis(50);
 /// Until idle sessions are idle: after discovery of the path's MTU, and what is said late in a handshake.
 const SETTLE: Duration = Duration::from_secs(4);
 
+/// How long it is looked at what they use while they are idle: in which each keeps alive once.
+const IDLE: Duration = bare::KEEP_ALIVE;
+
 /// Before each drain: the withdrawal of the one before is said to all at once.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -85,14 +88,21 @@ impl Doors {
     }
 }
 
+/// What idle sessions cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Idle {
+    /// Bytes for each session.
+    pub(crate) memory: f64,
+    /// CPU time for all of them together: a share of one core.
+    pub(crate) cpu: f64,
+}
+
 /// What many idle sessions showed.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     pub(crate) sessions: usize,
-    /// Bytes for each session.
-    pub(crate) bare_memory: f64,
-    /// Bytes for each session.
-    pub(crate) memory: f64,
+    pub(crate) bare: Idle,
+    pub(crate) baton: Idle,
     /// From the first GOAWAY that came to the last acknowledgement that the relay counted, drain by drain.
     pub(crate) acknowledged: Vec<Duration>,
     /// From the writing of the flag.
@@ -103,13 +113,13 @@ pub(crate) struct Crowd {
 pub(crate) async fn crowd(ground: &Ground, count: usize, drains: usize) -> anyhow::Result<Crowd> {
     let config = bare::config(ground)?;
     let bare = Process::quinn_loop(ground)?;
-    let (sessions, bare_memory) = fill(&bare, &config, &Door::Bare, count).await?;
+    let (sessions, idle_bare) = fill(&bare, &config, &Door::Bare, count).await?;
     sessions.close().await;
     drop(bare);
 
     let relay = Baton::start(ground, Auth::Token, "crowd").await?;
     let door = Door::Baton(Bytes::from(ground.token.clone()));
-    let (sessions, memory) = fill(&relay.process, &config, &door, count).await?;
+    let (sessions, baton) = fill(&relay.process, &config, &door, count).await?;
     let (mut acknowledged, mut flagged) = (Vec::new(), Vec::new());
     for drain in 1..=drains {
         tokio::time::sleep(CALM).await;
@@ -118,7 +128,7 @@ pub(crate) async fn crowd(ground: &Ground, count: usize, drains: usize) -> anyho
         flagged.push(since_flag);
     }
     sessions.close().await;
-    Ok(Crowd { sessions: count, bare_memory, memory, acknowledged, flagged })
+    Ok(Crowd { sessions: count, bare: idle_bare, baton, acknowledged, flagged })
 }
 
 async fn fill(
@@ -126,17 +136,21 @@ async fn fill(
     config: &quinn::ClientConfig,
     door: &Door,
     count: usize,
-) -> anyhow::Result<(Sessions, f64)> {
+) -> anyhow::Result<(Sessions, Idle)> {
     // A few come and go first: what is made once is no session's.
     Sessions::attach(100, process.address, config, door).await?.close().await;
     let before = process::resident(process.pid())?;
     let sessions = Sessions::attach(count, process.address, config, door).await?;
     tokio::time::sleep(SETTLE).await;
     let used = process::resident(process.pid())?.saturating_sub(before);
+    let (cpu_before, since) = (process::cpu(process.pid())?, Instant::now());
+    tokio::time::sleep(IDLE).await;
+    let cpu = process::cpu(process.pid())?.saturating_sub(cpu_before);
+    let cpu = cpu.as_secs_f64() / since.elapsed().as_secs_f64();
     if sessions.alive() < count {
         bail!("of {count} sessions only {} are alive", sessions.alive());
     }
-    Ok((sessions, used as f64 / count as f64))
+    Ok((sessions, Idle { memory: used as f64 / count as f64, cpu }))
 }
 
 async fn drain_once(

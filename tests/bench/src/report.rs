@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::crowds::{Crowd, Handshakes};
+use crate::crowds::{Crowd, Handshakes, Idle};
 use crate::machine::Machine;
 use crate::stats::{Estimate, mean, median, middle, ratio};
 use crate::windows::Window;
@@ -92,16 +92,20 @@ pub(crate) fn cost(windows: &[Vec<Window>], beside: bool) -> anyhow::Result<Stri
 
 /// What idle sessions cost, and how long each drain took.
 pub(crate) fn crowd(crowd: &Crowd) -> String {
-    let Crowd { sessions, bare_memory, memory, acknowledged, flagged } = crowd;
-    let [memory, bare_memory] = [memory, bare_memory].map(|bytes| bytes / 1024.0);
+    let Crowd { sessions, bare, baton, acknowledged, flagged } = crowd;
+    let cost = |Idle { memory, cpu }: &Idle| {
+        format!("{:.1} KiB each, {:.1} % of a core", memory / 1024.0, cpu * 100.0)
+    };
     let seconds = |drains: &[Duration]| {
         let drains: Vec<_> =
             drains.iter().map(|took| format!("{:.2}", took.as_secs_f64())).collect();
         drains.join(", ")
     };
     format!(
-        "{memory:.1} KiB for each of {sessions} sessions; {bare_memory:.1} of a bare quinn loop's\n\
+        "{sessions} idle sessions: {}; with a bare quinn loop {}\n\
          acknowledged by all of them {} s after the first GOAWAY, {} s after the flag",
+        cost(baton),
+        cost(bare),
         seconds(acknowledged),
         seconds(flagged)
     )
@@ -153,7 +157,7 @@ impl Measured {
             text,
             "| (memory, {} idle sessions) | {:.2} | | | |\n",
             crowd.sessions,
-            crowd.memory / crowd.bare_memory
+            crowd.baton.memory / crowd.bare.memory
         )?;
         Ok(())
     }
@@ -207,12 +211,17 @@ impl Measured {
             )?;
         }
         let crowd = &self.crowd;
-        let (kib, bare_kib) = (crowd.memory / 1024.0, crowd.bare_memory / 1024.0);
+        let [kib, bare_kib] = [crowd.baton, crowd.bare].map(|idle| idle.memory / 1024.0);
         let verdict = Goal::AtMost(36.0).verdict(one(kib));
         let sessions = crowd.sessions;
         writeln!(
             text,
             "| memory of each of {sessions} idle sessions, KiB | | {bare_kib:.1} | {kib:.1} | <= 36 | {verdict} |"
+        )?;
+        let [cpu, bare_cpu] = [crowd.baton, crowd.bare].map(|idle| idle.cpu * 100.0);
+        writeln!(
+            text,
+            "| CPU of {sessions} idle sessions, % of a core | | {bare_cpu:.1} | {cpu:.1} | | |"
         )?;
         let seconds: Vec<_> = crowd.acknowledged.iter().map(Duration::as_secs_f64).collect();
         let flagged: Vec<_> = crowd.flagged.iter().map(Duration::as_secs_f64).collect();
@@ -244,11 +253,12 @@ impl Measured {
         }
         let Handshakes { bare, open, token } = &self.handshakes;
         lines.push(json!({"handshakeCpuMicros": {"bare": bare, "open": open, "token": token}}));
-        let Crowd { sessions, bare_memory, memory, acknowledged, flagged } = &self.crowd;
+        let Crowd { sessions, bare, baton, acknowledged, flagged } = &self.crowd;
         let seconds =
             |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
         lines.push(json!({
-            "sessions": sessions, "bareBytes": bare_memory, "bytes": memory,
+            "sessions": sessions, "bareBytes": bare.memory, "bytes": baton.memory,
+            "bareIdleCores": bare.cpu, "idleCores": baton.cpu,
             "acknowledgedSeconds": seconds(acknowledged), "fromFlagSeconds": seconds(flagged),
         }));
         lines

@@ -65,13 +65,21 @@ pub(crate) async fn interleave(
 ) -> anyhow::Result<Vec<Vec<Window>>> {
     let mut all = vec![Vec::with_capacity(rounds); subjects.len()];
     for round in 0..rounds {
-        // Each is as often first as any other.
-        for turn in 0..subjects.len() {
-            let which = (round + turn) % subjects.len();
+        for which in order(round, subjects.len()) {
             all[which].push(window(subjects[which], (load, clients), length).await?);
         }
     }
     Ok(all)
+}
+
+/// In which order subjects have their windows in a round. Each is as often first as any other, and as often after one as after another:
+/// what the one before leaves behind, warm or cold, is nobody's advantage.
+fn order(round: usize, subjects: usize) -> impl Iterator<Item = usize> {
+    let first = round / 2;
+    (0..subjects).map(move |turn| match round % 2 {
+        0 => (first + turn) % subjects,
+        _ => (first + subjects - turn) % subjects,
+    })
 }
 
 async fn window(
@@ -147,6 +155,29 @@ async fn offer_awake(links: &[Link], load: Load, stop: &AtomicBool) {
         load.offer(links, turn);
         while Instant::now() < next {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_a_better_place_than_the_others() {
+        for subjects in [3, 4] {
+            let orders: Vec<Vec<_>> =
+                (0..2 * subjects).map(|round| order(round, subjects).collect()).collect();
+            for one in 0..subjects {
+                let first = orders.iter().filter(|order| order[0] == one).count();
+                assert_eq!(first, 2, "{one} of {subjects}");
+                let after = |other| {
+                    let follows = |order: &&Vec<usize>| order.windows(2).any(|w| w == [other, one]);
+                    orders.iter().filter(follows).count()
+                };
+                let [next, before] = [(one + 1) % subjects, (one + subjects - 1) % subjects];
+                assert_eq!(after(next), after(before), "{one} of {subjects}");
+            }
         }
     }
 }
