@@ -1,7 +1,9 @@
 //! Files that others write and this process follows: the pod's annotations.
 //!
-//! They are read by a thread of their own. A runtime would hand each look to one of its helpers and be woken by it, ten times a
-//! second for each file; a thread that sleeps wakes nobody but itself, and tells the others only what is new.
+//! They are read by a thread of their own, when the kernel [tells](changes) of a change. A runtime would hand each look to one of its
+//! helpers and be woken by it; a thread that sleeps wakes nobody but itself, and tells the others only what is new.
+
+mod changes;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,8 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How often the files are read.
+use self::changes::{Bell, Changes};
+
+/// How often the files are read where the kernel tells of no changes.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often they are read where it does: it says nothing of a link whose end has changed, nor does every file system.
+const SELDOM: Duration = Duration::from_secs(2);
+
+/// From one look to the next at least, whatever happens in those folders.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How much of a file is read: more than the longest that is good, so that a longer one is told from it.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -24,6 +34,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub(crate) struct Reader {
     thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    bell: Bell,
 }
 
 /// What is in one file.
@@ -39,13 +50,18 @@ pub(crate) fn follow<const N: usize>(
     let files = files.map(|(path, (content, _))| (path, content));
     let stop = Arc::<AtomicBool>::default();
     let stopped = stop.clone();
+    let changes = Changes::new()?;
+    let bell = changes.bell();
     let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
         while !stopped.load(Ordering::Acquire) {
+            // Before they are read: what changes from then on is told.
+            let is_told = changes.watch(files.iter().map(|(path, _)| &**path));
             files.iter().for_each(|(path, content)| look(path, content));
-            std::thread::park_timeout(LOOK);
+            std::thread::park_timeout(PAUSE);
+            changes.wait(if is_told { SELDOM } else { LOOK });
         }
     })?;
-    Ok((Reader { thread: Some(thread), stop }, contents))
+    Ok((Reader { thread: Some(thread), stop, bell }, contents))
 }
 
 impl Content {
@@ -67,8 +83,8 @@ impl Content {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        self.bell.ring();
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             // At once: all that it may be at is one look.
             let _ = thread.join();
         }
