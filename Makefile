@@ -29,8 +29,9 @@ fuzz: tools ## An hour of fuzzing for whatever strangers may send, six in all on
 	@$(CHECK) show fuzz-long
 
 bench: tools ## What a relay costs, beside a bare quinn loop (QUICK=1: two minutes; ONLY=bulk, sparse, light or sessions: that alone; BESIDE=FILE: and beside another build; AWAKE=1: clients that never sleep; WRITE=1: into docs/performance.md)
-	@$(CARGO) build --release --quiet --package baton-relay --package baton-bench
-	@$${CARGO_TARGET_DIR:-target}/release/baton-bench run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) $(if $(AWAKE),--awake) \
+	@$(CARGO) build --profile image --quiet --package baton-relay
+	@$(CARGO) build --release --quiet --package baton-bench
+	@$${CARGO_TARGET_DIR:-target}/release/baton-bench run --relay $${CARGO_TARGET_DIR:-target}/image/baton-relay $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) $(if $(AWAKE),--awake) \
 		$(if $(WRITE),--write docs/performance.md --json $${CARGO_TARGET_DIR:-target}/bench.jsonl)
 
 fmt: ## Format all code

@@ -63,6 +63,9 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct RunFlags {
+    /// The relay's program, as it goes into an image
+    #[arg(long, value_name = "FILE", default_value = "target/image/baton-relay")]
+    relay: PathBuf,
     /// Shorter windows, fewer sessions: two minutes
     #[arg(long)]
     quick: bool,
@@ -174,7 +177,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let started = Instant::now();
     let say = |what: &str| eprintln!("{:5.0} s  {what}", started.elapsed().as_secs_f32());
     let machine = Machine::here();
-    let ground = Ground::new()?;
+    let ground = Ground::new(flags.relay.clone())?;
 
     if let Some(Part::Sessions) = flags.only {
         if flags.beside.is_some() || flags.awake {

@@ -29,12 +29,14 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Ground {
     folder: TempDir,
+    /// The program of Baton's relays.
+    relay: PathBuf,
     pub(crate) certificate_pem: String,
     pub(crate) token: String,
 }
 
 impl Ground {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(relay: PathBuf) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path();
         for name in ["tls", "pool", "auth"] {
@@ -53,7 +55,7 @@ impl Ground {
         let grant =
             Grant { pool: POOL.to_owned(), peer: None, group: None, lifetime: TOKEN_LIFETIME };
         let token = issue(&grant, &secret, now_unix())?;
-        Ok(Self { folder, certificate_pem: made.cert.pem(), token })
+        Ok(Self { folder, relay, certificate_pem: made.cert.pem(), token })
     }
 
     pub(crate) fn tls(&self) -> PathBuf {
@@ -135,10 +137,9 @@ pub(crate) struct Baton {
 }
 
 impl Baton {
-    /// Starts the program beside this one, and waits until it is ready.
+    /// Starts one, and waits until it is ready.
     pub(crate) async fn start(ground: &Ground, auth: Auth, name: &str) -> anyhow::Result<Self> {
-        let program = std::env::current_exe()?.with_file_name("baton-relay");
-        Self::start_program(&program, ground, auth, name).await
+        Self::start_program(&ground.relay, ground, auth, name).await
     }
 
     /// The same, of another program.
