@@ -8,8 +8,6 @@ mod changes;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,7 +31,6 @@ const MAX_FILE: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Reader {
     thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
     bell: Bell,
 }
 
@@ -48,20 +45,20 @@ pub(crate) fn follow<const N: usize>(
     let files = paths.map(|path| (path, watch::channel(None)));
     let contents = files.each_ref().map(|(_, (_, content))| Content(content.clone()));
     let files = files.map(|(path, (content, _))| (path, content));
-    let stop = Arc::<AtomicBool>::default();
-    let stopped = stop.clone();
     let changes = Changes::new()?;
     let bell = changes.bell();
     let thread = std::thread::Builder::new().name("files".into()).spawn(move || {
-        while !stopped.load(Ordering::Acquire) {
+        loop {
             // Before they are read: what changes from then on is told.
             let is_told = changes.watch(files.iter().map(|(path, _)| &**path));
             files.iter().for_each(|(path, content)| look(path, content));
-            std::thread::park_timeout(PAUSE);
-            changes.wait(if is_told { SELDOM } else { LOOK });
+            std::thread::sleep(PAUSE);
+            if changes.wait(if is_told { SELDOM } else { LOOK }) {
+                return;
+            }
         }
     })?;
-    Ok((Reader { thread: Some(thread), stop, bell }, contents))
+    Ok((Reader { thread: Some(thread), bell }, contents))
 }
 
 impl Content {
@@ -82,7 +79,6 @@ impl Content {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
         self.bell.ring();
         if let Some(thread) = self.thread.take() {
             // At once: all that it may be at is one look.

@@ -50,8 +50,8 @@ impl Changes {
         })
     }
 
-    /// Waits until something has changed, the bell rings, or so much time is over.
-    pub(super) fn wait(&self, at_most: Duration) {
+    /// Waits until something has changed, the bell rings, or so much time is over. Gives whether the bell was rung.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
         let bell = PollFd::new(&*self.bell.0, PollFlags::IN);
         let told = self.told.as_ref().map(|told| PollFd::new(told, PollFlags::IN));
         let mut both: Vec<_> = [Some(bell), told].into_iter().flatten().collect();
@@ -62,6 +62,7 @@ impl Changes {
         // An interruption is a reason to look, like any other.
         let _ = poll(&mut both, Some(&at_most));
         self.told.iter().for_each(drain);
+        both[0].revents().contains(PollFlags::IN)
     }
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
     fn is_told(changes: &Changes, at_most: Duration) -> bool {
         let since = Instant::now();
-        changes.wait(at_most);
+        assert!(!changes.wait(at_most), "nobody rings");
         since.elapsed() < at_most
     }
 
@@ -139,7 +140,9 @@ mod tests {
         assert!(!is_told(&changes, Duration::from_millis(20)));
         let bell = changes.bell();
         let ringing = std::thread::spawn(move || bell.ring());
-        assert!([LONG, LONG].iter().all(|long| is_told(&changes, *long)));
+        let since = Instant::now();
+        assert!([LONG, LONG].iter().all(|long| changes.wait(*long)));
+        assert!(since.elapsed() < LONG);
         ringing.join().unwrap();
     }
 }
