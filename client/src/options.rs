@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_protocol::liveness::{
     GIVE_UP, IDLE_TIMEOUT, KEEP_ALIVE, MIGRATION_WINDOW, Timers, WrongOrder,
 };
-use baton_protocol::packet::{FULL_MTU, MAX_MTU};
+use baton_protocol::packet::FULL_MTU;
 use baton_protocol::path::attempt::PROBE_DEADLINE;
 
 use crate::config::ClientConfig;
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 #[non_exhaustive]
 pub struct Options {
     /// The largest UDP payload that is sent to a relay, found out by trying. Less than 1280 and more than 65535 are taken for
-    /// these, with a warning. Relays take 1350 by default.
+    /// these, with a warning. By default it is 1280, which the longest datagram needs: more only puts more small ones into a packet.
     pub mtu: u32,
     /// Something is sent to the relay at least this often. Two of them without a word make a connection suspect.
     pub keep_alive: Duration,
@@ -37,7 +37,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            mtu: MAX_MTU.into(),
+            mtu: FULL_MTU.into(),
             keep_alive: KEEP_ALIVE,
             unanswered: Duration::from_secs(3),
             give_up: GIVE_UP,

@@ -10,7 +10,7 @@ use baton_protocol::ALPN;
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::detour;
 use baton_protocol::frame::RouteId;
-use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, MIN_MTU};
+use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
@@ -130,11 +130,6 @@ fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
     let mut ack = AckFrequencyConfig::default();
     ack.ack_eliciting_threshold(VarInt::from_u32(10))
         .max_ack_delay(Some(Duration::from_millis(25)));
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery
-        .upper_bound(options.clamped_mtu())
-        .interval(ASK_AGAIN)
-        .black_hole_cooldown(AFTER_BLACK_HOLE);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -143,7 +138,7 @@ fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
         .keep_alive_interval(Some(options.keep_alive))
         .initial_mtu(MIN_MTU)
         .min_mtu(MIN_MTU)
-        .mtu_discovery_config(Some(discovery))
+        .mtu_discovery_config(Some(mtu_discovery(options.clamped_mtu())))
         .ack_frequency_config(Some(ack))
         .datagram_send_buffer_size(HANDED_OVER)
         .initial_rtt(hints.map_or(INITIAL_RTT, |hints| expected_rtt(hints.rtt)));
@@ -153,6 +148,16 @@ fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
         transport.congestion_controller_factory(Arc::new(cubic));
     }
     transport
+}
+
+/// Up to this size: by default in one step, beyond it in several.
+fn mtu_discovery(largest: u16) -> MtuDiscoveryConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(largest).interval(ASK_AGAIN).black_hole_cooldown(AFTER_BLACK_HOLE);
+    if largest == FULL_MTU {
+        discovery.minimum_change(ONE_STEP);
+    }
+    discovery
 }
 
 /// Makes the UDP socket of a connection to this address.

@@ -9,10 +9,12 @@ pub const MIN_MTU: u16 = 1200;
 /// From this size on a datagram with [`MAX_PAYLOAD`](crate::datagram::MAX_PAYLOAD) fits a packet. Until a path is known to carry
 /// such packets, such datagrams go by streams ([`detour`](crate::detour)). With the headers of UDP and IPv6 that is 1,328 on the
 /// wire, more than the 1,280 that every IPv6 path must carry: nearly all carry 1,400 and more, and say so after one round trip.
+///
+/// Nothing is larger: no datagram needs it, and each size that is tried costs both ends a packet in every handshake.
 pub const FULL_MTU: u16 = 1280;
 
-/// The largest packet: what fits a pod network of 1450 bytes after another 41 of encapsulation between pods.
-pub const MAX_MTU: u16 = 1350;
+/// From the first packets' size to the one that is tried: discovery has one step.
+pub const ONE_STEP: u16 = FULL_MTU - MIN_MTU;
 
 /// After a black hole was found, larger packets are tried again this much later. What looks like one may be a burst of losses.
 pub const AFTER_BLACK_HOLE: Duration = Duration::from_secs(10);

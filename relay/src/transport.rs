@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::liveness::IDLE_TIMEOUT;
-use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, MAX_MTU, MIN_MTU};
+use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
@@ -79,11 +79,15 @@ fn ack_frequency() -> AckFrequencyConfig {
     frequency
 }
 
-/// Path MTU discovery up to [`MAX_MTU`].
+/// Path MTU discovery: whether the path carries packets of [`FULL_MTU`].
 #[must_use]
 pub fn mtu_discovery() -> MtuDiscoveryConfig {
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(MAX_MTU).interval(ASK_AGAIN).black_hole_cooldown(AFTER_BLACK_HOLE);
+    discovery
+        .upper_bound(FULL_MTU)
+        .minimum_change(ONE_STEP)
+        .interval(ASK_AGAIN)
+        .black_hole_cooldown(AFTER_BLACK_HOLE);
     discovery
 }
 
@@ -148,4 +152,31 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     let cipher_suites =
         vec![cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connected::connected;
+
+    #[tokio::test]
+    async fn one_packet_shows_that_the_path_carries_the_longest_datagram() {
+        let (connection, client, _ends) = connected().await;
+        let wide = async {
+            while connection.stats().path.current_mtu == MIN_MTU {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wide).await.unwrap();
+        // What comes back after that would have been followed by the next one, if there were any.
+        for number in 0..20_u8 {
+            connection.send_datagram(vec![number].into()).unwrap();
+            assert_eq!(client.read_datagram().await.unwrap()[0], number);
+            client.send_datagram(vec![number].into()).unwrap();
+            assert_eq!(connection.read_datagram().await.unwrap()[0], number);
+        }
+        let path = connection.stats().path;
+        assert_eq!((path.current_mtu, path.sent_plpmtud_probes), (FULL_MTU, 1));
+        assert!(connection.max_datagram_size().unwrap() >= baton_protocol::detour::LONGEST);
+    }
 }

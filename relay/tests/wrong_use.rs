@@ -94,7 +94,7 @@ fn flags_and_variables_that_make_no_sense() {
         (&["--pool=a/b/c"], &["--pool", "'a/b/c'", "<namespace>/<pool>"]),
         (&["--name="], &["--name", "the pod's UID"]),
         (&["--max-sessions=0"], &["--max-sessions", "1 or more"]),
-        (&["--limit-session-bytes=1349"], &["--limit-session-bytes", "1350 or more, or 0"]),
+        (&["--limit-session-bytes=1279"], &["--limit-session-bytes", "1280 or more, or 0"]),
         (
             &["--listen=127.0.0.1:4443", "--mesh-listen=[::]:4443"],
             &["--mesh-listen [::]:4443", port],

@@ -1,6 +1,6 @@
 //! The flags that say how much may pass.
 
-use baton_protocol::packet::MAX_MTU;
+use baton_protocol::packet::FULL_MTU;
 use baton_protocol::session::Limits;
 use clap::Args;
 
@@ -101,7 +101,7 @@ const LEAST_QUEUED: u64 = 1 << 20;
 impl RateFlags {
     /// What they say, judged.
     pub(super) fn rates(&self, errors: &mut Vec<String>) -> Rates {
-        let least = u64::from(MAX_MTU);
+        let least = u64::from(FULL_MTU);
         for (name, bytes) in [
             ("session", self.limit_session_bytes),
             ("pair", self.limit_pair_bytes),
@@ -201,7 +201,7 @@ mod tests {
             "--limit-pair-datagrams=6",
             "--limit-pair-bytes=4000",
             "--limit-receiver-datagrams=8",
-            "--limit-receiver-bytes=1350",
+            "--limit-receiver-bytes=1280",
             "--limit-routes=9",
             "--limit-watches=10",
             "--limit-queued-bytes=1048576",
@@ -216,7 +216,7 @@ mod tests {
             attachments_per_peer: Rate::new(4),
             session: limit(0, 5000),
             pair: limit(6, 4000),
-            receiver: limit(8, 1350),
+            receiver: limit(8, 1280),
             held: Limits { routes: 9, watches: 10, ..Limits::DEFAULT },
             queued_bytes: Rate::new(1 << 20),
         };

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::datagram::HANDED_OVER;
-use baton_protocol::packet::MAX_MTU;
 use baton_protocol::pkcs8;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
@@ -27,9 +26,9 @@ const ALPN: &[u8] = b"baton-mesh/1";
 /// The name in the certificate, and the one that is dialed. Nobody looks at it.
 const NAME: &str = "relay.baton.internal";
 
-/// The size of packets between pods, from the first: a forwarded datagram must fit without discovery, and pod networks carry
-/// what clients' largest packets have.
-pub(super) const MTU: u16 = MAX_MTU;
+/// The size of packets between pods, from the first: a forwarded datagram must fit without discovery, and a pod network of 1,450
+/// bytes carries this and more.
+pub(super) const MTU: u16 = 1350;
 
 /// A sibling that is not heard of for so long is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);

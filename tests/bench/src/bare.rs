@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use baton_protocol::packet::{FULL_MTU, ONE_STEP};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AckFrequencyConfig, Connection, Endpoint, TransportConfig};
+use quinn::{AckFrequencyConfig, Connection, Endpoint, MtuDiscoveryConfig, TransportConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -29,13 +30,17 @@ pub(crate) fn config(ground: &Ground) -> anyhow::Result<quinn::ClientConfig> {
     with(ground, TransportConfig::default())
 }
 
-/// The same, for sessions with a relay of Baton's that carry datagrams: what they send is acknowledged as seldom as Baton's clients
-/// ask for.
+/// The same, for sessions with a relay of Baton's: what they send is acknowledged as seldom as Baton's clients ask for, and larger
+/// packets are tried in one step, as theirs are.
 pub(crate) fn session_config(ground: &Ground) -> anyhow::Result<quinn::ClientConfig> {
     let mut acknowledged = AckFrequencyConfig::default();
     acknowledged.ack_eliciting_threshold(UNACKNOWLEDGED.into()).max_ack_delay(Some(ACK_DELAY));
     let mut transport = TransportConfig::default();
-    transport.ack_frequency_config(Some(acknowledged));
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(FULL_MTU).minimum_change(ONE_STEP);
+    transport
+        .ack_frequency_config(Some(acknowledged))
+        .mtu_discovery_config(Some(discovery));
     with(ground, transport)
 }
 

@@ -60,21 +60,21 @@ impl Doors {
         rounds: usize,
         count: usize,
     ) -> anyhow::Result<Handshakes> {
-        let config = bare::config(ground)?;
+        let (bare, session) = (bare::config(ground)?, bare::session_config(ground)?);
         let token = Door::Baton(Bytes::from(ground.token.clone()));
         let doors = [
-            (&self.bare, Door::Bare),
-            (&self.open.process, Door::Baton(Bytes::new())),
-            (&self.token.process, token),
+            (&self.bare, &bare, Door::Bare),
+            (&self.open.process, &session, Door::Baton(Bytes::new())),
+            (&self.token.process, &session, token),
         ];
         let mut costs = [const { Vec::new() }; 3];
         // The first round warms caches and allocators, and does not count.
         for round in 0..=rounds {
             for turn in 0..doors.len() {
                 let which = (round + turn) % doors.len();
-                let (process, door) = &doors[which];
+                let (process, config, door) = &doors[which];
                 let before = process::cpu(process.pid())?;
-                let sessions = Sessions::attach(count, process.address, &config, door).await?;
+                let sessions = Sessions::attach(count, process.address, config, door).await?;
                 tokio::time::sleep(AFTERWARDS).await;
                 let used = process::cpu(process.pid())?.saturating_sub(before);
                 if round > 0 {
@@ -111,14 +111,14 @@ pub(crate) struct Crowd {
 
 /// So many sessions, with a bare loop and with a relay; and so many drains of the relay, each of which is withdrawn.
 pub(crate) async fn crowd(ground: &Ground, count: usize, drains: usize) -> anyhow::Result<Crowd> {
-    let config = bare::config(ground)?;
     let bare = Process::quinn_loop(ground)?;
-    let (sessions, idle_bare) = fill(&bare, &config, &Door::Bare, count).await?;
+    let (sessions, idle_bare) = fill(&bare, &bare::config(ground)?, &Door::Bare, count).await?;
     sessions.close().await;
     drop(bare);
 
     let relay = Baton::start(ground, Auth::Token, "crowd").await?;
     let door = Door::Baton(Bytes::from(ground.token.clone()));
+    let config = bare::session_config(ground)?;
     let (sessions, baton) = fill(&relay.process, &config, &door, count).await?;
     let (mut acknowledged, mut flagged) = (Vec::new(), Vec::new());
     for drain in 1..=drains {
