@@ -38,9 +38,7 @@ pub(crate) fn session_config(ground: &Ground) -> anyhow::Result<quinn::ClientCon
     let mut transport = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(FULL_MTU).minimum_change(ONE_STEP);
-    transport
-        .ack_frequency_config(Some(acknowledged))
-        .mtu_discovery_config(Some(discovery));
+    transport.ack_frequency_config(Some(acknowledged)).mtu_discovery_config(Some(discovery));
     with(ground, transport)
 }
 

@@ -36,7 +36,7 @@ use crate::subject::{Auth, Baton, Ground, POOL, Process, SERVER_NAME};
 use crate::windows::{Clients, Load, Subject, Window, interleave};
 
 /// Links through each relay: twice as many peers.
-const LINKS: u64 = 40;
+const LINKS: u64 = 100;
 
 /// What Baton's relays cost.
 #[derive(Debug, Parser)]
@@ -94,6 +94,8 @@ enum Part {
     /// The same.
     Sparse,
     /// The same.
+    Lone,
+    /// The same.
     Light,
     /// Idle sessions, and GOAWAY to all of them.
     Sessions,
@@ -105,6 +107,7 @@ impl Part {
         match self {
             Self::Bulk => Some(Load::Bulk),
             Self::Sparse => Some(Load::Sparse),
+            Self::Lone => Some(Load::Lone),
             Self::Light => Some(Load::Light),
             Self::Sessions => None,
         }
@@ -181,7 +184,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
 
     if let Some(Part::Sessions) = flags.only {
         if flags.beside.is_some() || flags.awake {
-            bail!("--beside and --awake are for loads of datagrams: bulk, sparse, light");
+            bail!("--beside and --awake are for loads of datagrams: bulk, sparse, lone, light");
         }
         say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
         println!("{}", report::crowd(&crowd(&ground, extent.sessions, extent.drains).await?));
@@ -199,6 +202,8 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let bulk = relayed.windows(Load::Bulk, Clients::Asleep, &extent).await?;
     say("sparse");
     let sparse = relayed.windows(Load::Sparse, Clients::Asleep, &extent).await?;
+    say("one alone");
+    let lone = relayed.windows(Load::Lone, Clients::Asleep, &extent).await?;
     say("latency");
     let light = relayed.windows(Load::Light, Clients::Asleep, &extent).await?;
     drop(relayed);
@@ -211,7 +216,8 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let crowd = crowd(&ground, extent.sessions, extent.drains).await?;
     say("done");
 
-    let measured = Measured { machine, quick: flags.quick, bulk, sparse, light, handshakes, crowd };
+    let measured =
+        Measured { machine, quick: flags.quick, bulk, sparse, lone, light, handshakes, crowd };
     let report = measured.markdown()?;
     println!("\n{report}");
     if let Some(mut json) = json {

@@ -22,6 +22,7 @@ pub(crate) struct Measured {
     pub(crate) quick: bool,
     pub(crate) bulk: Vec<Vec<Window>>,
     pub(crate) sparse: Vec<Vec<Window>>,
+    pub(crate) lone: Vec<Vec<Window>>,
     /// After the others, one more: a connection without any relay.
     pub(crate) light: Vec<Vec<Window>>,
     pub(crate) handshakes: Handshakes,
@@ -135,18 +136,18 @@ impl Measured {
             "| CPU of baton-relay | of a bare quinn loop's (95 %) | goal | | of a raw forwarder's (95 %) |"
         )?;
         writeln!(text, "|---|---|---|---|---|")?;
-        let loads =
-            [("datagram, bulk", &self.bulk, 1.15), ("datagram, sparse", &self.sparse, 0.95)];
+        let loads = [
+            ("bulk", &self.bulk, Some(1.15)),
+            ("sparse", &self.sparse, Some(0.95)),
+            ("one alone", &self.lone, None),
+        ];
         for (what, windows, goal) in loads {
             let [raw, bare, baton] = [RAW, BARE, BATON].map(|which| costs(&windows[which]));
-            let to_bare = against(&baton, &bare)?;
-            let (verdict, to_raw) = (Goal::AtMost(goal).verdict(to_bare), against(&baton, &raw)?);
-            writeln!(
-                text,
-                "| {what} | {} | <= {goal} | {verdict} | {} |",
-                bounds(to_bare),
-                bounds(to_raw)
-            )?;
+            let (to_bare, to_raw) = (against(&baton, &bare)?, against(&baton, &raw)?);
+            let judged = |goal| format!("<= {goal} | {}", Goal::AtMost(goal).verdict(to_bare));
+            let goal = goal.map_or_else(|| "|".to_owned(), judged);
+            let (to_bare, to_raw) = (bounds(to_bare), bounds(to_raw));
+            writeln!(text, "| datagram, {what} | {to_bare} | {goal} | {to_raw} |")?;
         }
         let Handshakes { bare, open, token } = &self.handshakes;
         for (what, costs) in [("handshake, open", open), ("handshake, token", token)] {
@@ -165,7 +166,9 @@ impl Measured {
     fn absolutes(&self, text: &mut String) -> anyhow::Result<()> {
         writeln!(text, "| | raw forwarder | bare loop | baton-relay | goal | |")?;
         writeln!(text, "|---|---|---|---|---|---|")?;
-        for (what, windows) in [("bulk", &self.bulk), ("sparse", &self.sparse)] {
+        for (what, windows) in
+            [("bulk", &self.bulk), ("sparse", &self.sparse), ("one alone", &self.lone)]
+        {
             let cells: Vec<_> = [RAW, BARE, BATON]
                 .iter()
                 .map(|which| format!("{:.2}", median(&costs(&windows[*which])).unwrap_or_default()))
@@ -239,7 +242,12 @@ impl Measured {
     /// Every window, for whoever wants to reckon for himself.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let mut lines = vec![json!({"machine": self.machine.to_string(), "quick": self.quick})];
-        let loads = [("bulk", &self.bulk), ("sparse", &self.sparse), ("light", &self.light)];
+        let loads = [
+            ("bulk", &self.bulk),
+            ("sparse", &self.sparse),
+            ("lone", &self.lone),
+            ("light", &self.light),
+        ];
         for (load, subjects) in loads {
             for (which, windows) in subjects.iter().enumerate() {
                 let subject = SUBJECTS.get(which).copied().unwrap_or("no relay");

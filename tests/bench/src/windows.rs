@@ -23,8 +23,10 @@ const CALM: Duration = Duration::from_millis(50);
 pub(crate) enum Load {
     /// Over four links, twenty at a time, each millisecond: batches are full.
     Bulk,
-    /// Over all links in turn, one each 100 us: each datagram is alone.
+    /// Over a hundred links, 500 datagrams per second each, of which five have their turn each 100 us.
     Sparse,
+    /// Over forty links in turn, one each 100 us: each datagram is alone at the relay, which sleeps before and after it.
+    Lone,
     /// Over one link, one each 2 ms, with the time at which it was sent.
     Light,
 }
@@ -126,18 +128,43 @@ impl Load {
     const fn pause(self) -> Duration {
         match self {
             Self::Bulk => Duration::from_millis(1),
-            Self::Sparse => Duration::from_micros(100),
+            Self::Sparse | Self::Lone => Duration::from_micros(100),
             Self::Light => Duration::from_millis(2),
         }
     }
 
-    /// What is offered at a time, of which this link has its turn.
-    fn offer(self, links: &[Link], turn: &Link) {
+    /// Over which links.
+    fn over(self, links: &[Link]) -> &[Link] {
+        let count = match self {
+            Self::Bulk => 4,
+            Self::Sparse => 100,
+            Self::Lone => 40,
+            Self::Light => 1,
+        };
+        &links[..count.min(links.len())]
+    }
+
+    /// How many of them have their turn at a time.
+    const fn at_once(self) -> usize {
         match self {
-            Self::Bulk => links.iter().take(4).for_each(|link| link.send(20, 0)),
-            Self::Sparse => turn.send(1, 0),
-            Self::Light => links[0].send(1, now()),
+            Self::Bulk => 4,
+            Self::Sparse => 5,
+            Self::Lone | Self::Light => 1,
         }
+    }
+
+    /// What one of them is offered then.
+    fn offer(self, link: &Link) {
+        match self {
+            Self::Bulk => link.send(20, 0),
+            Self::Sparse | Self::Lone => link.send(1, 0),
+            Self::Light => link.send(1, now()),
+        }
+    }
+
+    /// Whose turn it is, time after time.
+    fn turns(self, links: &[Link]) -> impl Iterator<Item = &[Link]> {
+        self.over(links).chunks(self.at_once()).cycle()
     }
 }
 
@@ -146,8 +173,8 @@ fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
     // The kernel would wake it up 50 us late, to wake others at the same time. If it must be so, less is offered.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let mut next = Instant::now();
-    for turn in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
-        load.offer(links, turn);
+    for turn in load.turns(links).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        turn.iter().for_each(|link| load.offer(link));
         // What it is late for is not made up: nothing is offered in a burst that should not be.
         next = Instant::now().max(next + load.pause());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -156,9 +183,9 @@ fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
 
 /// The same on the clients' thread, which it keeps awake.
 async fn offer_awake(links: &[Link], load: Load, stop: &AtomicBool) {
-    for turn in links.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+    for turn in load.turns(links).take_while(|_| !stop.load(Ordering::Relaxed)) {
         let next = Instant::now() + load.pause();
-        load.offer(links, turn);
+        turn.iter().for_each(|link| load.offer(link));
         while Instant::now() < next {
             tokio::task::yield_now().await;
         }
