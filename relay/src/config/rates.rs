@@ -228,7 +228,7 @@ mod tests {
         let line = [
             "--limit-handshakes-per-prefix=3001",
             "--limit-pair-datagrams=500001",
-            "--limit-pair-bytes=1349",
+            "--limit-pair-bytes=1279",
             "--limit-session-bytes=1000",
             "--limit-receiver-bytes=1",
             "--limit-routes=0",
