@@ -275,8 +275,9 @@ pub(crate) fn bad_signature(peer: &PeerId) -> Refused {
 /// The refusal of a session that asks again too early.
 pub(crate) fn too_soon(wait: Duration) -> Refused {
     let message = "a session may ask to be renewed once a second".to_owned();
-    // Whole milliseconds travel, and none would mean at once.
-    let retry = Retry::After(wait.max(Duration::from_millis(1)));
+    // Whole milliseconds travel: who waits so long must not be too early again, and none would mean at once.
+    let whole = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let retry = Retry::After(Duration::from_millis(whole.max(1)));
     Refused { code: RefusalCode::TooSoon, retry, message }
 }
 

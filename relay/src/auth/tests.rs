@@ -271,3 +271,16 @@ fn the_tokens_of_the_vectors_are_judged_as_they_say() {
         assert_eq!((refused.code.name(), refused.retry), wanted, "{}", vector["what"]);
     }
 }
+
+#[test]
+fn who_waits_as_long_as_it_is_told_is_not_too_soon_again() {
+    let told = |wait| match too_soon(wait).retry {
+        Retry::After(told) => told,
+        other => panic!("{other:?}"),
+    };
+    let milliseconds = Duration::from_millis;
+    assert_eq!(told(Duration::from_micros(998_400)), milliseconds(999));
+    assert_eq!(told(Duration::from_nanos(1_000_001)), milliseconds(2));
+    assert_eq!(told(milliseconds(1000)), milliseconds(1000));
+    assert_eq!(told(Duration::ZERO), milliseconds(1), "not at once");
+}
