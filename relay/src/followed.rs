@@ -81,7 +81,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.bell.ring();
         if let Some(thread) = self.thread.take() {
-            // At once: all that it may be at is one look.
+            // Soon: all that it may be at is a pause and one look.
             let _ = thread.join();
         }
     }

@@ -80,8 +80,7 @@ fn ack_frequency() -> AckFrequencyConfig {
 }
 
 /// Path MTU discovery: whether the path carries packets of [`FULL_MTU`].
-#[must_use]
-pub fn mtu_discovery() -> MtuDiscoveryConfig {
+fn mtu_discovery() -> MtuDiscoveryConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery
         .upper_bound(FULL_MTU)

@@ -60,6 +60,9 @@ impl Goal {
     }
 }
 
+/// A load's name, its windows, and how much of a bare loop's a datagram may cost.
+type Costly<'a> = (&'static str, &'a [Vec<Window>], Option<f64>);
+
 fn one(value: f64) -> Estimate {
     Estimate { mean: value, low: value, high: value }
 }
@@ -130,18 +133,22 @@ impl Measured {
         Ok(text)
     }
 
+    /// The loads of which it matters what a datagram costs.
+    fn costly(&self) -> [Costly<'_>; 3] {
+        [
+            ("bulk", &self.bulk, Some(1.15)),
+            ("sparse", &self.sparse, Some(0.95)),
+            ("one alone", &self.lone, None),
+        ]
+    }
+
     fn ratios(&self, text: &mut String) -> anyhow::Result<()> {
         writeln!(
             text,
             "| CPU of baton-relay | of a bare quinn loop's (95 %) | goal | | of a raw forwarder's (95 %) |"
         )?;
         writeln!(text, "|---|---|---|---|---|")?;
-        let loads = [
-            ("bulk", &self.bulk, Some(1.15)),
-            ("sparse", &self.sparse, Some(0.95)),
-            ("one alone", &self.lone, None),
-        ];
-        for (what, windows, goal) in loads {
+        for (what, windows, goal) in self.costly() {
             let [raw, bare, baton] = [RAW, BARE, BATON].map(|which| costs(&windows[which]));
             let (to_bare, to_raw) = (against(&baton, &bare)?, against(&baton, &raw)?);
             let judged = |goal| format!("<= {goal} | {}", Goal::AtMost(goal).verdict(to_bare));
@@ -166,9 +173,7 @@ impl Measured {
     fn absolutes(&self, text: &mut String) -> anyhow::Result<()> {
         writeln!(text, "| | raw forwarder | bare loop | baton-relay | goal | |")?;
         writeln!(text, "|---|---|---|---|---|---|")?;
-        for (what, windows) in
-            [("bulk", &self.bulk), ("sparse", &self.sparse), ("one alone", &self.lone)]
-        {
+        for (what, windows, _) in self.costly() {
             let cells: Vec<_> = [RAW, BARE, BATON]
                 .iter()
                 .map(|which| format!("{:.2}", median(&costs(&windows[*which])).unwrap_or_default()))

@@ -153,13 +153,13 @@ impl Load {
         }
     }
 
-    /// What one of them is offered then.
-    fn offer(self, link: &Link) {
-        match self {
+    /// What each of those is offered whose turn it is.
+    fn offer(self, turn: &[Link]) {
+        turn.iter().for_each(|link| match self {
             Self::Bulk => link.send(20, 0),
             Self::Sparse | Self::Lone => link.send(1, 0),
             Self::Light => link.send(1, now()),
-        }
+        });
     }
 
     /// Whose turn it is, time after time.
@@ -174,7 +174,7 @@ fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let mut next = Instant::now();
     for turn in load.turns(links).take_while(|_| !stop.load(Ordering::Relaxed)) {
-        turn.iter().for_each(|link| load.offer(link));
+        load.offer(turn);
         // What it is late for is not made up: nothing is offered in a burst that should not be.
         next = Instant::now().max(next + load.pause());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -185,7 +185,7 @@ fn offer(links: &[Link], load: Load, stop: &AtomicBool) {
 async fn offer_awake(links: &[Link], load: Load, stop: &AtomicBool) {
     for turn in load.turns(links).take_while(|_| !stop.load(Ordering::Relaxed)) {
         let next = Instant::now() + load.pause();
-        turn.iter().for_each(|link| load.offer(link));
+        load.offer(turn);
         while Instant::now() < next {
             tokio::task::yield_now().await;
         }
