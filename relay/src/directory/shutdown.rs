@@ -8,7 +8,7 @@ use baton_protocol::id::SessionId;
 use baton_protocol::session::End;
 
 use super::Directory;
-use crate::drain::{Begun, Flag, Report, Slot};
+use crate::drain::{Begun, Flag, Report};
 use crate::session::handle::{Command, Handle};
 
 /// How a relay stands at one moment.
@@ -23,8 +23,8 @@ pub(crate) struct Standing {
     pub(crate) siblings: usize,
     pub(crate) online: usize,
 }
-/// A session that must be told to go, in this slot, which was given at this time.
-pub(crate) type Told = (Arc<Handle>, Slot, Instant);
+/// A session, and what it must be told.
+pub(crate) type Told = (Arc<Handle>, Command);
 
 impl Directory {
     /// The session acknowledged its GOAWAY.
@@ -42,7 +42,8 @@ impl Directory {
         let told = match begun {
             Begun::AsBefore => None,
             Begun::Tell(told) => {
-                let find = |(id, slot)| Some((state.sessions.get(&id)?.clone(), slot, now));
+                let find =
+                    |(id, slot)| Some((state.sessions.get(&id)?.clone(), Command::go(slot, now)));
                 Some(told.into_iter().filter_map(find).collect())
             }
         };
@@ -51,16 +52,16 @@ impl Directory {
         told
     }
 
-    /// Withdraws the shutdown flag, and tells the sessions that stay. The caller has stopped telling them to go.
-    pub(crate) fn cancel_shutdown(&self) {
+    /// Withdraws the shutdown flag. Gives the sessions that stay, of whom those must be told that were told to go; the caller tells
+    /// nobody to go any more.
+    pub(crate) fn cancel_shutdown(&self) -> Vec<Told> {
         let mut state = self.lock();
-        for id in state.drain.cancel() {
-            if let Some(handle) = state.sessions.get(&id) {
-                handle.command(Command::Serve);
-            }
-        }
+        let stay = state.drain.cancel();
+        let find = |id| Some((state.sessions.get(&id)?.clone(), Command::Serve));
+        let told = stay.into_iter().filter_map(find).collect();
         drop(state);
         self.changed.notify_waiters();
+        told
     }
 
     /// Closes the sessions whose time is over. Gives how many are still to end.

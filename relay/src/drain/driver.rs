@@ -1,4 +1,4 @@
-//! Carries the drain out: paces the GOAWAYs, closes what is overdue, follows the flag.
+//! Carries the drain out: paces the GOAWAYs and their withdrawal, closes what is overdue, follows the flag.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use tracing::info;
 use super::Flag;
 use crate::directory::{Directory, Told};
 use crate::metrics::Metrics;
-use crate::session::handle::Command;
 
 /// Sessions that are told at a time, and the pause between. All at once would overrun sockets; and where the relay, or what its
 /// clients share, falls behind for longer than a quiet session's probe timeout, some 30 ms, both ends of every session ask whether
@@ -78,8 +77,8 @@ fn look(directory: &Directory, metrics: &Metrics) -> Duration {
     wait.unwrap_or(LOOK).max(PAUSE)
 }
 
-/// Tells sessions to go, some at a time, and obeys the flag. Both are one's work: a newer flag is obeyed only between batches, so
-/// nobody is told to go after being told to stay.
+/// Tells sessions to go or to stay, some at a time, and obeys the flag. Both are one's work: a newer flag is obeyed only between
+/// batches, and what was still to be said of an older one is not said any more, so what a session hears last is what the flag says.
 #[derive(Debug, Default)]
 pub(crate) struct Crier {
     /// Who is still to be told.
@@ -89,8 +88,8 @@ pub(crate) struct Crier {
 impl Crier {
     /// Tells the next sessions.
     pub(crate) fn tell(&mut self, at_most: usize) {
-        for (handle, slot, at) in self.told.drain(..self.told.len().min(at_most)) {
-            handle.command(Command::go(slot, at));
+        for (handle, command) in self.told.drain(..self.told.len().min(at_most)) {
+            handle.command(command);
         }
     }
 
@@ -116,8 +115,7 @@ impl Crier {
             }
             None => {
                 info!("the shutdown flag is withdrawn");
-                self.told.clear();
-                directory.cancel_shutdown();
+                self.told = directory.cancel_shutdown().into();
             }
         }
     }
