@@ -10,7 +10,9 @@ use baton_protocol::ALPN;
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::detour;
 use baton_protocol::frame::RouteId;
-use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP};
+use baton_protocol::packet::{
+    ACK_DELAY, AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP, UNACKNOWLEDGED,
+};
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
@@ -127,9 +129,6 @@ impl Outer {
 }
 
 fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
-    let mut ack = AckFrequencyConfig::default();
-    ack.ack_eliciting_threshold(VarInt::from_u32(10))
-        .max_ack_delay(Some(Duration::from_millis(25)));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -139,7 +138,7 @@ fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
         .initial_mtu(MIN_MTU)
         .min_mtu(MIN_MTU)
         .mtu_discovery_config(Some(mtu_discovery(options.clamped_mtu())))
-        .ack_frequency_config(Some(ack))
+        .ack_frequency_config(Some(ack_frequency()))
         .datagram_send_buffer_size(HANDED_OVER)
         .initial_rtt(hints.map_or(INITIAL_RTT, |hints| expected_rtt(hints.rtt)));
     if let Some(hints) = hints {
@@ -148,6 +147,13 @@ fn transport(options: &Options, hints: Option<Hints>) -> TransportConfig {
         transport.congestion_controller_factory(Arc::new(cubic));
     }
     transport
+}
+
+/// How often the other end acknowledges, if it knows how to be told.
+pub(crate) fn ack_frequency() -> AckFrequencyConfig {
+    let mut frequency = AckFrequencyConfig::default();
+    frequency.ack_eliciting_threshold(UNACKNOWLEDGED.into()).max_ack_delay(Some(ACK_DELAY));
+    frequency
 }
 
 /// Up to this size: by default in one step, beyond it in several.

@@ -1,4 +1,5 @@
-//! How large the QUIC packets between clients and relays are, in bytes of UDP payload (docs/protocol.md section 2).
+//! The QUIC packets between clients and relays: how large they are, in bytes of UDP payload, and how often they are acknowledged
+//! (docs/protocol.md section 2).
 
 use std::time::Duration;
 
@@ -21,3 +22,10 @@ pub const AFTER_BLACK_HOLE: Duration = Duration::from_secs(10);
 
 /// How often a path that took no larger packets is asked again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Packets that each end lets the other leave unacknowledged, if it knows how to (draft-ietf-quic-ack-frequency). Every
+/// acknowledgement is a packet, and without this there is one for each two datagrams.
+pub const UNACKNOWLEDGED: u32 = 10;
+
+/// And how long it may leave them so, at most.
+pub const ACK_DELAY: Duration = Duration::from_millis(25);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use baton_protocol::datagram::HANDED_OVER;
 use baton_protocol::liveness::IDLE_TIMEOUT;
-use baton_protocol::packet::{AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP};
+use baton_protocol::packet::{
+    ACK_DELAY, AFTER_BLACK_HOLE, ASK_AGAIN, FULL_MTU, MIN_MTU, ONE_STEP, UNACKNOWLEDGED,
+};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
@@ -42,13 +44,6 @@ const INCOMING_BUFFER: u64 = 32 * 1024;
 
 /// And behind all.
 const INCOMING_BUFFERS: u64 = 4 * 1024 * 1024;
-
-/// Packets that a client may leave unacknowledged, if it knows how to (draft-ietf-quic-ack-frequency). Every acknowledgement
-/// is a packet, and without this there is one for each two datagrams.
-const UNACKNOWLEDGED: u32 = 10;
-
-/// And how long it may at most.
-const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// What quinn holds for a client by default, where nobody has thought about it.
 const UNGUARDED: usize = 1024 * 1024;

@@ -19,8 +19,8 @@ use baton_protocol::id::PeerId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use quinn::crypto::{CryptoError, HmacKey};
 use quinn::{
-    AckFrequencyConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint,
-    EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt,
+    Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
+    Incoming, ServerConfig, TransportConfig, VarInt,
 };
 use sha2::Sha256;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +41,7 @@ use crate::identity::Identity;
 use crate::inbound::Inbound;
 use crate::routes::{RouteState, Routes, TooManyRoutes};
 use crate::service::ServiceName;
+use crate::transport::ack_frequency;
 
 /// Packets between peers have one size: what every session carries.
 const MTU: u16 = baton_protocol::datagram::MAX_PAYLOAD as u16;
@@ -449,9 +450,6 @@ impl Keeper {
 }
 
 fn transport() -> TransportConfig {
-    let mut ack = AckFrequencyConfig::default();
-    ack.ack_eliciting_threshold(VarInt::from_u32(10))
-        .max_ack_delay(Some(Duration::from_millis(25)));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
@@ -464,7 +462,7 @@ fn transport() -> TransportConfig {
         .initial_mtu(MTU)
         .min_mtu(MTU)
         .mtu_discovery_config(None)
-        .ack_frequency_config(Some(ack))
+        .ack_frequency_config(Some(ack_frequency()))
         .congestion_controller_factory(Arc::new(NudgeableCubic::default()))
         .initial_rtt(Duration::from_millis(150))
         .datagram_receive_buffer_size(Some(DATAGRAMS))

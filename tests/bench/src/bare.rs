@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use baton_protocol::packet::{FULL_MTU, ONE_STEP};
+use baton_protocol::packet::{ACK_DELAY, FULL_MTU, ONE_STEP, UNACKNOWLEDGED};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{AckFrequencyConfig, Connection, Endpoint, MtuDiscoveryConfig, TransportConfig};
 use rustls::pki_types::CertificateDer;
@@ -15,10 +15,6 @@ use crate::subject::{Ground, SERVER_NAME};
 
 /// As Baton's clients do it: or idle connections would end.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(12);
-
-/// As Baton's clients ask it of relays: packets, and for how long.
-const UNACKNOWLEDGED: u32 = 10;
-const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// A socket of its own for each peer, as peers have it.
 pub(crate) fn endpoint() -> std::io::Result<Endpoint> {
