@@ -235,7 +235,9 @@ struct Next {
 #[derive(Debug)]
 struct Standby {
     relay: RelayId,
-    goaway: Option<GoAway>,
+    last_goaway: u64,
+    /// And when it came.
+    goaway: Option<(GoAway, Instant)>,
     ticket: Bytes,
     takes_back: bool,
 }
@@ -338,6 +340,7 @@ impl Attachment {
             self.send(slot, Frame::Active);
             let standby = Some(Standby {
                 relay: welcome.relay,
+                last_goaway: 0,
                 goaway: None,
                 ticket: welcome.ticket.clone(),
                 takes_back: false,
@@ -559,9 +562,15 @@ impl Attachment {
         if let Some(next) = self.next.as_mut().filter(|next| next.slot == slot)
             && let Some(standby) = &mut next.standby
         {
-            // The new relay goes away too, before it is home. It is answered when it is.
-            standby.goaway = Some(goaway);
-            return;
+            // The new relay goes away too, before it is home. Where to go from there is asked when it is.
+            let sequence = goaway.sequence;
+            if sequence <= standby.last_goaway {
+                self.close(slot, CloseCode::ProtocolViolation);
+                return self.handle_closed(slot, Closed::Lost(FailureClass::TransportError), now);
+            }
+            standby.last_goaway = sequence;
+            standby.goaway = Some((goaway, now));
+            return self.send(slot, Frame::GoAwayAck { sequence });
         }
         if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
             // It is left anyway; but if it is not, this holds.
@@ -580,9 +589,16 @@ impl Attachment {
             return;
         }
         home.last_goaway = goaway.sequence;
-        let quick = now.saturating_duration_since(home.welcomed) < self.timing.quick_goaway;
         self.send(slot, Frame::GoAwayAck { sequence: goaway.sequence });
-        self.event(Event::MustMove { reason: goaway.reason, deadline: goaway.deadline });
+        self.must_move(goaway, now, now);
+    }
+
+    /// A GOAWAY that came then, and was acknowledged, holds for the home.
+    fn must_move(&mut self, goaway: GoAway, came: Instant, now: Instant) {
+        let Some(home) = &self.home else { return };
+        let quick = now.saturating_duration_since(home.welcomed) < self.timing.quick_goaway;
+        let deadline = goaway.deadline.saturating_sub(now.saturating_duration_since(came));
+        self.event(Event::MustMove { reason: goaway.reason, deadline });
         if goaway.reason == GoAwayReason::Closing {
             return self.end(Ended::Closing, CloseCode::Done);
         }
@@ -596,7 +612,7 @@ impl Attachment {
         self.dial_at = now;
         if let Some(home) = &mut self.home {
             let GoAway { sequence, route_ids, .. } = goaway;
-            home.goaway = Some(Outstanding { sequence, slot_at: now + wait, route_ids });
+            home.goaway = Some(Outstanding { sequence, slot_at: came + wait, route_ids });
         }
     }
 
@@ -613,7 +629,7 @@ impl Attachment {
         if let Some(next) = self.next.as_mut().filter(|next| next.slot == slot)
             && let Some(standby) = &mut next.standby
         {
-            standby.goaway.take_if(|goaway| goaway.sequence == sequence);
+            standby.goaway.take_if(|(goaway, _)| goaway.sequence == sequence);
             return;
         }
         if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
@@ -639,7 +655,8 @@ impl Attachment {
         else {
             return;
         };
-        let Some(Standby { relay: to, goaway, ticket, takes_back }) = next.standby else { return };
+        let Some(standby) = next.standby else { return };
+        let Standby { relay: to, last_goaway, goaway, ticket, takes_back } = standby;
         self.output(Output::Use { slot });
         if let Some(home) = self.home.take() {
             let from = home.relay;
@@ -653,9 +670,12 @@ impl Attachment {
             self.event(Event::Resumed { relay: to, stamp });
         }
         self.settle(slot, to, ticket, now);
-        self.home.iter_mut().for_each(|home| home.takes_back = takes_back);
-        if let Some(goaway) = goaway {
-            self.go_away(slot, goaway, now);
+        self.home.iter_mut().for_each(|home| {
+            home.last_goaway = last_goaway;
+            home.takes_back = takes_back;
+        });
+        if let Some((goaway, came)) = goaway {
+            self.must_move(goaway, came, now);
         }
     }
 

@@ -220,11 +220,11 @@ fn a_handover_that_has_begun_is_completed_after_the_withdrawal() {
 }
 
 #[test]
-fn a_goaway_on_the_standby_is_answered_when_it_is_home() {
+fn a_goaway_on_the_standby_is_acknowledged_at_once_and_obeyed_when_it_is_home() {
     let mut client = Client::moving();
     client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
     client.frame(1, goaway(1, Duration::ZERO));
-    assert_eq!(client.said(), ["send 1 ACTIVE"]);
+    assert_eq!(client.said(), ["send 1 ACTIVE", "send 1 GOAWAY_ACK"]);
     client.frame(1, Frame::ActiveOk { stamp: Stamp::from_u64(2) });
     assert_eq!(
         client.said(),
@@ -232,11 +232,41 @@ fn a_goaway_on_the_standby_is_answered_when_it_is_home() {
             "use 1",
             "send 0 MOVED",
             "handed over 00000001 00000002",
-            "send 1 GOAWAY_ACK",
             "must move",
             "dial 2 handover with of goaway"
         ]
     );
+}
+
+#[test]
+fn the_slot_of_a_goaway_on_the_standby_counts_from_when_it_came() {
+    let mut client = Client::moving();
+    client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
+    let came = client.now;
+    client.frame(1, goaway(1, Duration::from_secs(7)));
+    client.pass(Duration::from_secs(2));
+    client.frame(1, Frame::ActiveOk { stamp: Stamp::from_u64(2) });
+    client.frame(0, Frame::MovedOk);
+    client.pass(Duration::from_secs(2));
+    client.said();
+    assert_eq!(client.attachment.poll_timeout(), Some(came + Duration::from_secs(7)));
+}
+
+#[test]
+fn a_goaway_on_the_standby_that_does_not_rise_is_a_violation_there_or_when_it_is_home() {
+    for home in [false, true] {
+        let mut client = Client::moving();
+        client.attachment.handle_welcome(Slot(1), &welcome(NEW, 2), client.now);
+        client.frame(1, goaway(1, Duration::from_secs(7)));
+        client.frame(1, Frame::GoAwayCancel { sequence: 1 });
+        if home {
+            client.frame(1, Frame::ActiveOk { stamp: Stamp::from_u64(2) });
+        }
+        client.said();
+        client.frame(1, goaway(1, Duration::ZERO));
+        assert_eq!(client.said()[0], "close 1 protocol_violation");
+        assert_eq!(client.attachment.home(), (!home).then_some(Slot(0)));
+    }
 }
 
 #[test]
