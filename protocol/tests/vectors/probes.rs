@@ -2,7 +2,7 @@
 
 use baton_protocol::frame::RouteId;
 use baton_protocol::id::RelayId;
-use baton_protocol::path::probe::{LENGTH, MARK, Reply, id_of, probe, read_reply, reply};
+use baton_protocol::path::probe::{LENGTH, MARK, Reply, read_reply, reply};
 use serde_json::json;
 
 use crate::{compare, hex};
@@ -21,11 +21,18 @@ fn the_replies_are_these() {
         let ingress = hex(said.ingress.as_u32().to_be_bytes());
         json!({"probe id": hex(id()), "ingress": ingress, "observed": observed, "bytes": hex(bytes)})
     });
-    let whole = probe(&id());
+    // Good but for one thing, so that it is this that a reader must see.
+    let observed = "192.0.2.1:4443".parse().unwrap();
+    let whole = reply(&id(), &Reply { ingress: RelayId::from_u32(0xdead_beef), observed });
     let long_header = [&[0xc0], &whole[1..]].concat();
-    let others = [("one byte short", &whole[..LENGTH - 1]), ("a long header", &long_header)];
+    let long = [&whole[..], &[0]].concat();
+    let others = [
+        ("one byte short", &whole[..LENGTH - 1]),
+        ("one byte long", &long),
+        ("a long header", &long_header),
+    ];
     let others = others.map(|(what, bytes)| {
-        assert_eq!(id_of(bytes), None);
+        assert_eq!(read_reply(bytes), None);
         json!({"what": what, "bytes": hex(bytes)})
     });
     compare(
