@@ -9,6 +9,7 @@
 //! - [`load`]: thousands of peers that do what peers do, and judge what was lost.
 //! - [`helm`]: the real helm, built once from its Go module.
 //! - [`pool`]: a pool on a real cluster, as its owner sees it.
+//! - [`programs`]: the relay and the command as users have them, built when a test needs them.
 //! - [`shell`]: what a person types.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
 //! - [`until`](mod@until): waiting for a level that only asking shows.
@@ -26,6 +27,7 @@ pub mod images;
 pub mod load;
 pub mod outside;
 pub mod pool;
+pub mod programs;
 pub mod shell;
 pub mod testpod;
 pub mod traffic;

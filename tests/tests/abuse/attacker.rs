@@ -42,7 +42,7 @@ impl Attacker {
         for (name, value) in more.as_object().expect("an object") {
             told[name] = value.clone();
         }
-        let mut command = ground.attacker.command(&programs::attacker(), [attack]);
+        let mut command = ground.attacker.command(programs::attacker(), [attack]);
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let mut input = process.stdin.take().unwrap();

@@ -68,7 +68,7 @@ impl Ground {
         // A loopback address of its own, so that ports are the usual ones. The process id keeps runs side by side apart.
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 90, high, low).into();
-        let mut command = relay.command(&programs::relay(), arguments(folder.path(), ip));
+        let mut command = relay.command(programs::relay(), arguments(folder.path(), ip));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         // It logs as it does anywhere.
         let process = command.stderr(Stdio::null()).spawn().expect("a shell");
