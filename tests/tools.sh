@@ -3,7 +3,7 @@
 #
 # The minimum versions are read where the compilers themselves read them. System packages that the test
 # cluster needs are the cluster tool's business; a C compiler is needed to build that tool, a C++ compiler to build the
-# fuzzer, and Python for the second opinion on the test vectors.
+# fuzzer, and Python for the second opinion on the test vectors and the client that was written from the document alone.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,6 +40,8 @@ packages=
 command -v cc >/dev/null || packages="gcc libc6-dev"
 command -v c++ >/dev/null || packages="$packages g++"
 command -v python3 >/dev/null || packages="$packages python3"
+# Debian's Python cannot make virtual environments without a package of its own.
+python3 -c 'import ensurepip' 2>/dev/null || packages="$packages python3-venv"
 if [ -n "$packages" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing" $packages >&2

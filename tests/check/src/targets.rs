@@ -174,6 +174,19 @@ pub(crate) const TARGETS: &[Target] = &[
         }),
     },
     Target {
+        name: "interop",
+        tier: "fleet",
+        about: "a client in Python, written from docs/protocol.md alone, with real relays and the command",
+        from: Extent::Full,
+        limit: minutes(10),
+        kind: Kind::Tests(CargoTest {
+            package: Some("baton-tests"),
+            features: Some("fleet"),
+            tests: &["interop"],
+            threads: Some(1),
+        }),
+    },
+    Target {
         name: "starvation",
         tier: "fleet",
         about: "a relay is heard by receivers at twice the rate that they take, and not without its guard",
