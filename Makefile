@@ -12,14 +12,18 @@ CLUSTER_TOOL := $(CARGO) run --quiet --package baton-cluster --
 help: ## List the verbs
 	@sed -n 's/\$$\$$/$$/; s/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+# What a first run writes, in GiB, goes with its verb: see tests/space.sh.
 demo: tools ## A download that goes on while every relay under it is replaced
+	@tests/space.sh 8
 	@$(CARGO) build --quiet --package baton-demo --package baton-client --package baton-cluster
 	@$${CARGO_TARGET_DIR:-target}/debug/baton-demo run
 
 test: tools ## Lints, unit tests and a real Kubernetes, within the budget of a change
+	@tests/space.sh 10
 	@$(CHECK) test
 
 test-full: tools ## Every target; up to two hours
+	@tests/space.sh 19
 	@$(CHECK) test-full
 
 show: tools ## One target with its figures: make show T=NAME (without T: list them)

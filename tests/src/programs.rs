@@ -1,16 +1,16 @@
 //! Programs of this repository, as processes. Built when they are needed; unchanged, that is a look by cargo.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::Value;
+use tokio::process::Command;
 
 /// Builds what these arguments of `cargo build` say, and gives the programs that there are then.
 ///
 /// # Panics
 /// When they cannot be built.
-#[must_use]
-pub fn build(arguments: &[&str]) -> Vec<PathBuf> {
+pub async fn build(arguments: &[&str]) -> Vec<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -19,6 +19,7 @@ pub fn build(arguments: &[&str]) -> Vec<PathBuf> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
+        .await
         .expect("cargo runs");
     assert!(output.status.success(), "`cargo build {}` failed", arguments.join(" "));
     let messages = String::from_utf8_lossy(&output.stdout);
@@ -31,7 +32,7 @@ pub fn build(arguments: &[&str]) -> Vec<PathBuf> {
 /// # Panics
 /// When it is not among them.
 #[must_use]
-pub fn named<'p>(name: &str, programs: &'p [PathBuf]) -> &'p Path {
+pub fn named(name: &str, programs: &[PathBuf]) -> PathBuf {
     let program = programs.iter().find(|program| program.ends_with(name));
-    program.unwrap_or_else(|| panic!("cargo builds {name}"))
+    program.unwrap_or_else(|| panic!("cargo builds {name}")).clone()
 }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::ground::{Ground, token};
 use crate::pool::{self, POOL, SERVER_NAME};
-use crate::programs;
 
 /// An attack that has not begun by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,7 +41,7 @@ impl Attacker {
         for (name, value) in more.as_object().expect("an object") {
             told[name] = value.clone();
         }
-        let mut command = ground.attacker.command(programs::attacker(), [attack]);
+        let mut command = ground.attacker.command(&ground.programs.attacker, [attack]);
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let mut input = process.stdin.take().unwrap();

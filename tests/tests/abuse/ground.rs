@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::pool::{self, POOL, SECRET, SERVER_NAME};
-use crate::programs;
+use crate::programs::Programs;
 
 /// Every group of a drill is below this one, and below one that is called like its process.
 const ROOT: &str = "baton-abuse";
@@ -37,6 +37,7 @@ pub(crate) struct Ground {
     cgroups: Cgroups,
     pub(crate) relay: Limited,
     pub(crate) attacker: Limited,
+    pub(crate) programs: &'static Programs,
     process: Child,
     ip: IpAddr,
     _folder: TempDir,
@@ -68,11 +69,12 @@ impl Ground {
         // A loopback address of its own, so that ports are the usual ones. The process id keeps runs side by side apart.
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 90, high, low).into();
-        let mut command = relay.command(programs::relay(), arguments(folder.path(), ip));
+        let programs = Programs::built().await;
+        let mut command = relay.command(&programs.relay, arguments(folder.path(), ip));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         // It logs as it does anywhere.
         let process = command.stderr(Stdio::null()).spawn().expect("a shell");
-        let ground = Self { cgroups, relay, attacker, process, ip, _folder: folder };
+        let ground = Self { cgroups, relay, attacker, programs, process, ip, _folder: folder };
         until("the relay is ready", PATIENCE, || ground.get("/readyz").is_some()).await;
         ground
     }

@@ -1,23 +1,27 @@
-//! The programs that the drills run, as they would be shipped: built once for each test process.
+//! The programs that the drills run, as they would be shipped.
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
-use baton_tests::programs;
+use baton_tests::programs::{build, named};
+use tokio::sync::OnceCell;
 
-/// The relay.
-pub(crate) fn relay() -> &'static Path {
-    programs::named("baton-relay", built())
+/// See the [module](self).
+pub(crate) struct Programs {
+    pub(crate) relay: PathBuf,
+    pub(crate) attacker: PathBuf,
 }
 
-/// The attacker.
-pub(crate) fn attacker() -> &'static Path {
-    programs::named("baton-abuse", built())
-}
-
-fn built() -> &'static [PathBuf] {
-    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        programs::build(&["--release", "--package", "baton-relay", "--package", "baton-abuse"])
-    })
+impl Programs {
+    /// Built once for each test process.
+    pub(crate) async fn built() -> &'static Self {
+        static BUILT: OnceCell<Programs> = OnceCell::const_new();
+        BUILT
+            .get_or_init(async || {
+                let packages =
+                    ["--release", "--package", "baton-relay", "--package", "baton-abuse"];
+                let built = build(&packages).await;
+                Self { relay: named("baton-relay", &built), attacker: named("baton-abuse", &built) }
+            })
+            .await
+    }
 }

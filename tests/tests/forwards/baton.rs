@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use baton_tests::fleet::Fleet;
-use baton_tests::programs;
+use baton_tests::programs::{build, named};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::OnceCell;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, built once for each test process.
-fn program() -> &'static Path {
-    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
-    let built =
-        BUILT.get_or_init(|| programs::build(&["--package", "baton-client", "--bin", "baton"]));
-    programs::named("baton", built)
+async fn program() -> &'static Path {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build =
+        async || named("baton", &build(&["--package", "baton-client", "--bin", "baton"]).await);
+    BUILT.get_or_init(build).await
 }
 
 /// Where processes have their files: the pool's profile, and the sockets by which they are asked.
@@ -37,8 +37,8 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+    async fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program().await);
         command.args(arguments).kill_on_drop(true).stdout(Stdio::piped());
         command.env("BATON_PROFILE", self.path("profile.json"));
         command.env("XDG_RUNTIME_DIR", self.folder.path());
@@ -47,7 +47,7 @@ impl Place {
 
     /// Starts the command.
     pub(crate) async fn start(&self, arguments: &[&str]) -> Baton {
-        let mut child = self.command(arguments).spawn().unwrap();
+        let mut child = self.command(arguments).await.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Baton { child, lines }
     }
@@ -55,7 +55,7 @@ impl Place {
     /// What `baton status` says of a process.
     pub(crate) async fn status(&self, baton: &Baton) -> Value {
         let pid = baton.child.id().expect("it runs").to_string();
-        let output = self.command(&["status", "--json", &pid]).output().await.unwrap();
+        let output = self.command(&["status", "--json", &pid]).await.output().await.unwrap();
         serde_json::from_slice(&output.stdout).expect("the process can be asked")
     }
 }

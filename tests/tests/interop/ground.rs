@@ -35,16 +35,17 @@ struct Relay {
 impl Ground {
     /// Starts them, and waits until they are linked.
     pub(crate) async fn lay() -> Self {
-        let built = programs::build(&["--package", "baton-relay", "--package", "baton-client"]);
+        let built =
+            programs::build(&["--package", "baton-relay", "--package", "baton-client"]).await;
         let folder = tempfile::tempdir().unwrap();
         pool(folder.path());
         let mut ground =
-            Self { relays: Vec::new(), baton: programs::named("baton", &built).into(), folder };
+            Self { relays: Vec::new(), baton: programs::named("baton", &built), folder };
         // Loopback addresses of their own, so that ports are the usual ones. The process id keeps runs side by side apart.
         let [_, _, high, low] = std::process::id().to_be_bytes();
         for network in [91, 92] {
             let ip = Ipv4Addr::new(127, network, high, low).into();
-            let relay = ground.start(programs::named("baton-relay", &built), ip);
+            let relay = ground.start(&programs::named("baton-relay", &built), ip);
             let ready = || get(ip, "/readyz").is_some();
             ground.relays.push(relay);
             // One that has seeds is ready when it is linked to them.
