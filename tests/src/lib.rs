@@ -9,6 +9,7 @@
 //! - [`load`]: thousands of peers that do what peers do, and judge what was lost.
 //! - [`helm`]: the real helm, built once from its Go module.
 //! - [`pool`]: a pool on a real cluster, as its owner sees it.
+//! - [`admin`]: what a relay says at its admin port.
 //! - [`programs`]: the relay and the command as users have them, built when a test needs them.
 //! - [`shell`]: what a person types.
 //! - [`udp_proxy`]: a network that delays, reorders, loses and repeats.
@@ -18,6 +19,7 @@
 //! This crate is for tests: its functions panic, with a message that says what was expected of what.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin;
 pub mod cluster;
 pub mod figures;
 pub mod fleet;

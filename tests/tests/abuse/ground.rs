@@ -4,8 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use baton_client::Profile;
 use baton_cluster::cgroup::Cgroups;
 use baton_cluster::cgroup::limited::{Limited, Limits};
 use baton_cluster::leftovers::{is_running, kill};
+use baton_tests::admin;
 use baton_tests::until::until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,13 +114,7 @@ impl Ground {
 
     /// The body of the relay's answer; none if it does not answer as it should.
     fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect((self.ip, 9100)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+        admin::get(SocketAddr::new(self.ip, 9100), path)
     }
 
     /// Whether the relay is still the process that was started.

@@ -1,14 +1,13 @@
 //! Two relays of a pool, linked, each a process with addresses and files of its own.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use baton_tests::programs;
 use baton_tests::until::until;
+use baton_tests::{admin, programs};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -46,7 +45,7 @@ impl Ground {
         for network in [91, 92] {
             let ip = Ipv4Addr::new(127, network, high, low).into();
             let relay = ground.start(&programs::named("baton-relay", &built), ip);
-            let ready = || get(ip, "/readyz").is_some();
+            let ready = || admin::get(SocketAddr::new(ip, 9100), "/readyz").is_some();
             ground.relays.push(relay);
             // One that has seeds is ready when it is linked to them.
             until("the relay is ready", PATIENCE, ready).await;
@@ -133,15 +132,4 @@ fn pool(folder: &Path) {
     fs::write(folder.join("tls/tls.key"), made.signing_key.serialize_pem()).unwrap();
     fs::write(folder.join("pool/current"), [7; 32]).unwrap();
     fs::write(folder.join("auth/secret"), SECRET).unwrap();
-}
-
-/// The body of the relay's answer; none if it does not answer as it should.
-fn get(ip: IpAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect((ip, 9100)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
 }
