@@ -18,188 +18,28 @@
 //! The caller owns sockets and connections and names each by a [`Slot`]. It tells what happens with `handle_*`, and carries
 //! out what [`Attachment::poll_output`] says, in order.
 
+mod goaway;
+mod pauses;
+mod reclaim;
+mod said;
+mod timing;
+
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::class::FailureClass;
 use crate::close::CloseCode;
-use crate::frame::{
-    CAPABILITY_RECLAIM, Frame, GoAway, GoAwayReason, Intent, Refused, Retry, RouteId, Welcome,
-};
+use crate::frame::{CAPABILITY_RECLAIM, Frame, GoAway, Intent, Refused, Retry, RouteId, Welcome};
 use crate::id::{RelayId, Stamp};
+
+pub use self::said::{Closed, DialFailure, Ended, Event, Output};
+pub use self::timing::Timing;
 
 /// One connection of the client: a socket of its own and at most one session on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot(u64);
-
-/// How long things may take, and how often they are tried.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// From the first packet of a dial to WELCOME.
-    pub dial: Duration,
-    /// From ACTIVE to ACTIVE_OK, and from MOVED to MOVED_OK.
-    pub answer: Duration,
-    /// How long the old connection is still read after the move.
-    pub linger: Duration,
-    /// The first pause between failed dials; it doubles.
-    pub backoff: Duration,
-    /// The longest pause.
-    pub max_backoff: Duration,
-    /// How often a dial that was turned away is made again at once, from a new port.
-    pub turned_away: u32,
-    /// A GOAWAY, or an end, that comes sooner after WELCOME than this looks like a loop, the second time in a row.
-    pub quick_goaway: Duration,
-    /// How much longer than GOAWAY says a move is held back. Zero, but for drills that want a session which acknowledges and
-    /// does not go yet.
-    pub move_delay: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            dial: Duration::from_secs(5),
-            answer: Duration::from_secs(3),
-            linger: Duration::from_secs(1),
-            backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(10),
-            turned_away: 8,
-            quick_goaway: Duration::from_secs(5),
-            move_delay: Duration::ZERO,
-        }
-    }
-}
-
-/// Why a dial came to nothing before the relay spoke.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum DialFailure {
-    /// QUIC CONNECTION_REFUSED: the relay that the packets landed on goes away. Another port may land elsewhere.
-    TurnedAway,
-    /// Anything else.
-    Failed(FailureClass),
-}
-
-/// How an established connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Closed {
-    /// The relay closed it with this code.
-    ByRelay(CloseCode),
-    /// It was lost.
-    Lost(FailureClass),
-}
-
-/// What the caller must do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Connect from a new socket and send HELLO.
-    Dial {
-        /// The name of the new connection.
-        slot: Slot,
-        /// For HELLO.
-        intent: Intent,
-        /// For HELLO; none with a fresh intent.
-        ticket: Option<Bytes>,
-        /// Where GOAWAY says that there is room.
-        route_ids: Vec<RouteId>,
-    },
-    /// Write this on the control stream.
-    Send {
-        /// Of which connection.
-        slot: Slot,
-        /// What.
-        frame: Frame,
-    },
-    /// From now on send datagrams, routes and watches here. Its readers must have run since WELCOME.
-    Use {
-        /// Which connection.
-        slot: Slot,
-    },
-    /// Close it; stop dialing it if it is not connected yet.
-    Close {
-        /// Which connection.
-        slot: Slot,
-        /// With this code.
-        code: CloseCode,
-    },
-    /// Tell whoever wants to know.
-    Event(Event),
-}
-
-/// What happened to the attachment.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// Attached, where there was nothing before.
-    Attached {
-        /// To which relay.
-        relay: RelayId,
-        /// Under which stamp.
-        stamp: Stamp,
-    },
-    /// GOAWAY came.
-    MustMove {
-        /// Why.
-        reason: GoAwayReason,
-        /// How long there is.
-        deadline: Duration,
-    },
-    /// GOAWAY was withdrawn before the move began.
-    MayStay,
-    /// Moved without a gap.
-    HandedOver {
-        /// From which relay.
-        from: RelayId,
-        /// To which.
-        to: RelayId,
-        /// Under which stamp.
-        stamp: Stamp,
-        /// From the dial that succeeded to ACTIVE_OK.
-        took: Duration,
-    },
-    /// A handover failed late, and the session that had not been left is home again.
-    Reclaimed {
-        /// At which relay.
-        relay: RelayId,
-        /// Under which stamp.
-        stamp: Stamp,
-    },
-    /// Attached again after a loss.
-    Resumed {
-        /// To which relay.
-        relay: RelayId,
-        /// Under which stamp.
-        stamp: Stamp,
-    },
-    /// An attempt to attach, move or resume failed; it will be made again.
-    Failed {
-        /// Which.
-        intent: Intent,
-        /// Why.
-        class: FailureClass,
-        /// What the relay said, if it refused.
-        refused: Option<Refused>,
-    },
-    /// The session was lost.
-    Lost {
-        /// How.
-        how: Closed,
-    },
-    /// It is over; nothing more will be tried.
-    Ended(Ended),
-}
-
-/// Why nothing more will be tried.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// Another process attached with the same key.
-    Superseded,
-    /// The pool is closing.
-    Closing,
-    /// The relay will never let us in with what we have.
-    Refused(Refused),
-    /// The owner closed it.
-    ByOwner,
-}
 
 #[derive(Debug)]
 struct Home {
@@ -463,72 +303,6 @@ impl Attachment {
         }
     }
 
-    /// A standby failed. Its relay may have announced the peer already, which the relay of the session that serves takes back.
-    fn take_back(&mut self, failed: Next, now: Instant) {
-        let Some(standby) = failed.standby else { return };
-        if let Some(home) = self.home.as_ref().filter(|home| home.takes_back) {
-            self.reclaim(home.slot, standby.ticket, now);
-        }
-    }
-
-    fn reclaim(&mut self, slot: Slot, ticket: Bytes, now: Instant) {
-        self.send(slot, Frame::Reclaim { ticket });
-        // The next attempt needs the ticket of the answer: its stamp is above all others.
-        self.after_reclaim = Some(self.dial_at);
-        self.dial_at = self.dial_at.max(now + self.timing.answer);
-    }
-
-    /// The home failed like that. Whether the session before it was not left yet: then that is home again.
-    fn go_back(&mut self, how: Closed, class: FailureClass, now: Instant) -> bool {
-        let terminal = [CloseCode::Closing, CloseCode::TokenExpired].map(Closed::ByRelay);
-        if terminal.contains(&how) {
-            return false;
-        }
-        let Some(old) = self.old.take_if(|old| old.home.takes_back) else { return false };
-        let slot = old.home.slot;
-        let Some(failed) = self.home.replace(old.home) else { return false };
-        self.output(Output::Use { slot });
-        self.failures = old.failures;
-        self.failed(Intent::Handover, class, None, now);
-        self.reclaim(slot, failed.ticket, now);
-        true
-    }
-
-    /// The relay has announced the peer again.
-    fn reclaimed(&mut self, stamp: Stamp, ticket: Bytes) {
-        // The earlier ones have stamps below that, and whoever came with one would come too late.
-        self.ticket = Some(ticket);
-        let due = self.after_reclaim.take();
-        self.dial_at = due.map_or(self.dial_at, |due| due.min(self.dial_at));
-        let Some(home) = &self.home else { return };
-        let (relay, stays) = (home.relay, home.goaway.is_none());
-        self.event(Event::Reclaimed { relay, stamp });
-        if stays {
-            self.event(Event::MayStay);
-        }
-    }
-
-    /// How long to wait before the next dial, now that a home has ended: not at all, unless it would only end in the same way.
-    fn pause_after(&mut self, home: &Home, how: Closed, now: Instant) -> Duration {
-        let quick = now.saturating_duration_since(home.welcomed) < self.timing.quick_goaway;
-        self.quick_ends = if quick { self.quick_ends + 1 } else { 0 };
-        let ours = matches!(
-            how,
-            Closed::ByRelay(
-                CloseCode::ProtocolViolation
-                    | CloseCode::LimitExceeded
-                    | CloseCode::HelloTimeout
-                    | CloseCode::Internal
-            )
-        );
-        let again = if ours { self.quick_ends } else { self.quick_ends.saturating_sub(1) };
-        if again == 0 && !ours {
-            return Duration::ZERO;
-        }
-        let pause = self.timing.backoff * 2_u32.saturating_pow(again.saturating_sub(1).min(16));
-        self.jittered(pause.min(self.timing.max_backoff))
-    }
-
     /// Nothing was heard on the home connection for too long: a second one is dialed beside it.
     pub fn handle_suspect(&mut self, slot: Slot, now: Instant) {
         if let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) {
@@ -556,97 +330,6 @@ impl Attachment {
     #[must_use]
     pub fn home(&self) -> Option<Slot> {
         self.home.as_ref().map(|home| home.slot)
-    }
-
-    fn go_away(&mut self, slot: Slot, goaway: GoAway, now: Instant) {
-        if let Some(next) = self.next.as_mut().filter(|next| next.slot == slot)
-            && let Some(standby) = &mut next.standby
-        {
-            // The new relay goes away too, before it is home. Where to go from there is asked when it is.
-            let sequence = goaway.sequence;
-            if sequence <= standby.last_goaway {
-                self.close(slot, CloseCode::ProtocolViolation);
-                return self.handle_closed(slot, Closed::Lost(FailureClass::TransportError), now);
-            }
-            standby.last_goaway = sequence;
-            standby.goaway = Some((goaway, now));
-            return self.send(slot, Frame::GoAwayAck { sequence });
-        }
-        if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
-            // It is left anyway; but if it is not, this holds.
-            let GoAway { sequence, reconnect_after, route_ids, .. } = goaway;
-            old.home.last_goaway = old.home.last_goaway.max(sequence);
-            let slot_at = now + reconnect_after;
-            old.home.goaway = Some(Outstanding { sequence, slot_at, route_ids });
-            return self.send(slot, Frame::GoAwayAck { sequence });
-        }
-        let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) else { return };
-        if goaway.sequence <= home.last_goaway {
-            let slot = home.slot;
-            self.home = None;
-            self.close(slot, CloseCode::ProtocolViolation);
-            self.event(Event::Lost { how: Closed::Lost(FailureClass::TransportError) });
-            return;
-        }
-        home.last_goaway = goaway.sequence;
-        self.send(slot, Frame::GoAwayAck { sequence: goaway.sequence });
-        self.must_move(goaway, now, now);
-    }
-
-    /// A GOAWAY that came then, and was acknowledged, holds for the home.
-    fn must_move(&mut self, goaway: GoAway, came: Instant, now: Instant) {
-        let Some(home) = &self.home else { return };
-        let quick = now.saturating_duration_since(home.welcomed) < self.timing.quick_goaway;
-        let deadline = goaway.deadline.saturating_sub(now.saturating_duration_since(came));
-        self.event(Event::MustMove { reason: goaway.reason, deadline });
-        if goaway.reason == GoAwayReason::Closing {
-            return self.end(Ended::Closing, CloseCode::Done);
-        }
-        self.quick_goaways = if quick { self.quick_goaways + 1 } else { 0 };
-        let wait = goaway.reconnect_after
-            + self.timing.move_delay
-            + self.loop_pause().min(goaway.deadline / 2);
-        self.ticket = Some(goaway.ticket);
-        self.failures = 0;
-        self.turned_away = 0;
-        self.dial_at = now;
-        if let Some(home) = &mut self.home {
-            let GoAway { sequence, route_ids, .. } = goaway;
-            home.goaway = Some(Outstanding { sequence, slot_at: came + wait, route_ids });
-        }
-    }
-
-    /// How long to wait because relays send us from one to the next.
-    fn loop_pause(&mut self) -> Duration {
-        match self.quick_goaways {
-            0 | 1 => Duration::ZERO,
-            many => self.jittered(self.timing.backoff * 2_u32.saturating_pow(many.min(6))),
-        }
-    }
-
-    /// GOAWAY is withdrawn. A move whose new session exists already is completed; one that is still dialing is not begun.
-    fn may_stay(&mut self, slot: Slot, sequence: u64) {
-        if let Some(next) = self.next.as_mut().filter(|next| next.slot == slot)
-            && let Some(standby) = &mut next.standby
-        {
-            standby.goaway.take_if(|(goaway, _)| goaway.sequence == sequence);
-            return;
-        }
-        if let Some(old) = self.old.as_mut().filter(|old| old.home.slot == slot) {
-            old.home.goaway.take_if(|goaway| goaway.sequence == sequence);
-            return;
-        }
-        let Some(home) = self.home.as_mut().filter(|home| home.slot == slot) else { return };
-        if home.goaway.take_if(|goaway| goaway.sequence == sequence).is_none() {
-            return;
-        }
-        if let Some(next) =
-            self.next.take_if(|next| next.intent == Intent::Handover && next.standby.is_none())
-        {
-            // The relay that was dialed need not count this as a handover that failed.
-            self.close(next.slot, CloseCode::Moved);
-        }
-        self.event(Event::MayStay);
     }
 
     /// ACTIVE_OK: the standby is home now, and what was home is old.
@@ -733,29 +416,6 @@ impl Attachment {
             self.close(slot, code);
         }
         self.event(Event::Ended(why));
-    }
-
-    fn failed(
-        &mut self,
-        intent: Intent,
-        class: FailureClass,
-        refused: Option<Refused>,
-        now: Instant,
-    ) {
-        let pause = self.timing.backoff * 2_u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
-        self.dial_at = now + self.jittered(pause.min(self.timing.max_backoff));
-        self.event(Event::Failed { intent, class, refused });
-    }
-
-    /// Between half of `pause` and all of it (SplitMix64).
-    fn jittered(&mut self, pause: Duration) -> Duration {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let share = ((mixed ^ (mixed >> 31)) >> 40) as u32;
-        pause / 2 + pause / 2 * (share >> 12) / 4096
     }
 
     /// Whether another connection is needed, for what, and from when.

@@ -1,11 +1,12 @@
 #![expect(clippy::disallowed_methods, reason = "a test starts somewhere; only differences matter")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{RefusalCode, Renewed};
+use crate::frame::{GoAwayReason, RefusalCode, Renewed};
 use crate::id::SessionId;
 
 const OLD: RelayId = RelayId::from_u32(1);
