@@ -19,7 +19,7 @@ demo: tools ## A download that goes on while every relay under it is replaced
 	@$${CARGO_TARGET_DIR:-target}/debug/baton-demo run
 
 test: tools ## Lints, unit tests and a real Kubernetes, within the budget of a change
-	@tests/space.sh 10
+	@tests/space.sh 11
 	@$(CHECK) test
 
 test-full: tools ## Every target; up to two hours
