@@ -55,6 +55,22 @@ struct Home {
     takes_back: bool,
 }
 
+impl Home {
+    /// One whose relay has said nothing but WELCOME.
+    const fn new(slot: Slot, relay: RelayId, ticket: Bytes, welcomed: Instant) -> Self {
+        Self {
+            slot,
+            relay,
+            welcomed,
+            last_goaway: 0,
+            goaway: None,
+            suspect: false,
+            ticket,
+            takes_back: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Outstanding {
     sequence: u64,
@@ -352,11 +368,7 @@ impl Attachment {
             // The old session was lost on the way: this was a resume after all.
             self.event(Event::Resumed { relay: to, stamp });
         }
-        self.settle(slot, to, ticket, now);
-        self.home.iter_mut().for_each(|home| {
-            home.last_goaway = last_goaway;
-            home.takes_back = takes_back;
-        });
+        self.settle(Home { last_goaway, takes_back, ..Home::new(slot, to, ticket, now) });
         if let Some((goaway, came)) = goaway {
             self.must_move(goaway, came, now);
         }
@@ -376,23 +388,14 @@ impl Attachment {
             Event::Attached { relay, stamp }
         };
         self.event(event);
-        self.settle(slot, relay, welcome.ticket.clone(), now);
+        self.settle(Home::new(slot, relay, welcome.ticket.clone(), now));
     }
 
-    fn settle(&mut self, slot: Slot, relay: RelayId, ticket: Bytes, now: Instant) {
+    fn settle(&mut self, home: Home) {
         self.ever_attached = true;
         self.failures = 0;
         self.turned_away = 0;
-        self.home = Some(Home {
-            slot,
-            relay,
-            welcomed: now,
-            last_goaway: 0,
-            goaway: None,
-            suspect: false,
-            ticket,
-            takes_back: false,
-        });
+        self.home = Some(home);
     }
 
     /// Keeps at most one old connection: an older one has had its time.
