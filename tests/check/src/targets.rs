@@ -54,14 +54,14 @@ enum Kind {
 const FUZZ: CargoTest =
     CargoTest { package: None, features: Some("baton-fuzz/fuzzer"), tests: &[], threads: Some(2) };
 
-/// Tests of a pool on a cluster, which it has for itself.
+/// Tests of a whole system, one after the other: each has the machine, or the cluster, for itself.
+const fn system_test(feature: &'static str, tests: &'static [&'static str]) -> CargoTest {
+    CargoTest { package: Some("baton-tests"), features: Some(feature), tests, threads: Some(1) }
+}
+
+/// The same, of a pool on a cluster.
 const fn pool_test(tests: &'static [&'static str]) -> CargoTest {
-    CargoTest {
-        package: Some("baton-tests"),
-        features: Some("real-cluster"),
-        tests,
-        threads: Some(1),
-    }
+    system_test("real-cluster", tests)
 }
 
 const MINUTE: u64 = 60;
@@ -140,12 +140,7 @@ pub(crate) const TARGETS: &[Target] = &[
         about: "real relays and clients on loopback: every relay is replaced under live streams",
         from: Extent::Test,
         limit: minutes(10),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["fleet"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["fleet"])),
     },
     Target {
         name: "forwards",
@@ -153,12 +148,7 @@ pub(crate) const TARGETS: &[Target] = &[
         about: "the command carries TCP, UDP and a file of 1 GiB while relays go and addresses change",
         from: Extent::Full,
         limit: minutes(15),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["forwards"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["forwards"])),
     },
     Target {
         name: "paths",
@@ -166,12 +156,7 @@ pub(crate) const TARGETS: &[Target] = &[
         about: "sessions whose clients change their addresses, over networks that lose, reorder, repeat, delay, rebind and swallow",
         from: Extent::Full,
         limit: minutes(15),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["paths"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["paths"])),
     },
     Target {
         name: "interop",
@@ -179,12 +164,7 @@ pub(crate) const TARGETS: &[Target] = &[
         about: "a client in Python, written from docs/protocol.md alone, with real relays and the command",
         from: Extent::Full,
         limit: minutes(10),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["interop"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["interop"])),
     },
     Target {
         name: "starvation",
@@ -192,12 +172,7 @@ pub(crate) const TARGETS: &[Target] = &[
         about: "a relay is heard by receivers at twice the rate that they take, and not without its guard",
         from: Extent::Full,
         limit: minutes(10),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["starvation"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["starvation"])),
     },
     Target {
         name: "abuse",
@@ -206,12 +181,7 @@ pub(crate) const TARGETS: &[Target] = &[
         from: Extent::Full,
         // Relay and attacker are built for release first.
         limit: minutes(20),
-        kind: Kind::Tests(CargoTest {
-            package: Some("baton-tests"),
-            features: Some("fleet"),
-            tests: &["abuse"],
-            threads: Some(1),
-        }),
+        kind: Kind::Tests(system_test("fleet", &["abuse"])),
     },
     Target {
         name: "fuzz",
