@@ -2,7 +2,7 @@
 
 import asyncio
 
-from batonpy.frames import AFTER_WELCOME, BEFORE_WELCOME, write_frame
+from batonpy.frames import AFTER_WELCOME, BEFORE_WELCOME, enclose, write_frame
 from batonpy.hello import NO_SIGNATURE
 from batonpy.identity import Identity
 from batonpy.link import CONTROL_STREAM
@@ -17,29 +17,23 @@ HELLO = write_frame(
     "HELLO", intent=0, peer=PEER, instance=bytes(16), capabilities=0, token=b"", ticket=b"", signature=NO_SIGNATURE
 )
 
-
-def framed(number: int, body: bytes) -> bytes:
-    """A frame of any type with any body."""
-    return write_varint(number) + write_varint(len(body)) + body
-
-
 BEFORE_HELLO = {
     "another frame": OPEN,
-    "an unknown type": framed(0x3F, b""),
+    "an unknown type": enclose(0x3F, b""),
     "a body that is too long": write_varint(0x01) + write_varint(BEFORE_WELCOME + 1),
-    "more bytes than may come before it": framed(0x40, bytes(BEFORE_WELCOME)) * 5,
-    "an unknown intent": framed(0x01, b"\x03" + HELLO[4:]),
+    "more bytes than may come before it": enclose(0x40, bytes(BEFORE_WELCOME)) * 5,
+    "an unknown intent": enclose(0x01, b"\x03" + HELLO[4:]),
 }
 HOME = {
-    "an unknown type": framed(0x3F, b""),
+    "an unknown type": enclose(0x3F, b""),
     "a body that is too long": write_varint(0x04) + write_varint(AFTER_WELCOME + 1),
     "a body that is too long, of a type that is skipped": write_varint(0x7F) + write_varint(AFTER_WELCOME + 1),
-    "a body that is too short": framed(0x04, b"\x10" + PEER[:31]),
-    "a body with more behind it": framed(0x04, b"\x10" + PEER + b"\0"),
-    "an alias that is reserved": framed(0x04, b"\x0f" + PEER),
-    "an unknown verb": framed(0x55, b"\x04\x00"),
-    "an unknown mode": framed(0x54, b"\x03"),
-    "an attempt without a number": framed(0x53, b"\x00\x00\x00"),
+    "a body that is too short": enclose(0x04, b"\x10" + PEER[:31]),
+    "a body with more behind it": enclose(0x04, b"\x10" + PEER + b"\0"),
+    "an alias that is reserved": enclose(0x04, b"\x0f" + PEER),
+    "an unknown verb": enclose(0x55, b"\x04\x00"),
+    "an unknown mode": enclose(0x54, b"\x03"),
+    "an attempt without a number": enclose(0x53, b"\x00\x00\x00"),
     "a second HELLO": HELLO,
     "a frame that only relays send": write_frame("OPENED", alias=16),
     "one that old relays would skip": write_frame("LIMITED", kind=1, allowed=1),
@@ -85,7 +79,7 @@ class Violations(RelayCase):
         watcher.send("WATCH", peer=identity.peer)
         await watcher.frame("PRESENCE", state=0)
         session = await self.attach(self.first, identity, capabilities=Capability.POLICIES | Capability.POLICY_FIRST)
-        await self.violates(session, write_frame("POLICY", mode=0) + framed(0x3F, b""))
+        await self.violates(session, write_frame("POLICY", mode=0) + enclose(0x3F, b""))
         await watcher.frame("PRESENCE", state=1)
         await watcher.frame("PRESENCE", state=0)
 
@@ -120,12 +114,12 @@ class Skipped(RelayCase):
     async def test_unknown_types_that_may_be_skipped_are(self):
         session = await self.attach(self.first)
         for number in (0x47, 0x7F, 0x1234, 0x3FFFFFFF):
-            session.send_bytes(framed(number, b"whatever"))
-        session.send_bytes(framed(0x7F, bytes(AFTER_WELCOME)))
+            session.send_bytes(enclose(number, b"whatever"))
+        session.send_bytes(enclose(0x7F, bytes(AFTER_WELCOME)))
         await self.round_trip(session)
 
     async def test_before_hello_too(self):
         session = await self.dial(self.first)
-        session.send_bytes(framed(0x7F, b"whatever"))
+        session.send_bytes(enclose(0x7F, b"whatever"))
         session.say_hello(Intent.FRESH, self.token())
         await self.welcomed(session)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 from aioquic.quic.events import QuicEvent
 
+from .path import Address
 from .quic import Connection
-
-Address = tuple[str, int]
 
 
 class Driver:

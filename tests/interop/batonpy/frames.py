@@ -109,34 +109,32 @@ class Frame:
 
 def write_frame(name: str, **values: Any) -> bytes:
     """A whole frame."""
-    return enclose(name, write_body(name, **values))
+    return enclose(FRAMES[name][0], write_body(name, **values))
 
 
-def enclose(name: str, body: bytes) -> bytes:
+def enclose(number: int, body: bytes) -> bytes:
     """Type, length, body."""
-    return write_varint(FRAMES[name][0]) + write_varint(len(body)) + body
+    return write_varint(number) + write_varint(len(body)) + body
+
+
+def fields_of(name: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields that a frame has, with their kinds. Whether one is there may hang on the value of one before it."""
+    for field, kind in FRAMES[name][1].items():
+        if not isinstance(kind, OnlyIf):
+            yield field, kind
+        elif values[kind.name] == kind.value:
+            yield field, kind.field
 
 
 def write_body(name: str, **values: Any) -> bytes:
     """The fields of a frame."""
-    body = b""
-    for field, kind in FRAMES[name][1].items():
-        if isinstance(kind, OnlyIf):
-            if values[kind.name] != kind.value:
-                continue
-            kind = kind.field
-        body += kind.write(values[field])
-    return body
+    return b"".join(kind.write(values[field]) for field, kind in fields_of(name, values))
 
 
 def read_body(name: str, data: bytes) -> dict[str, Any]:
     """The fields of a frame, in their order: the first that is wrong decides."""
     body, values = Body(data), {}
-    for field, kind in FRAMES[name][1].items():
-        if isinstance(kind, OnlyIf):
-            if values[kind.name] != kind.value:
-                continue
-            kind = kind.field
+    for field, kind in fields_of(name, values):
         values[field] = kind.read(body)
     body.finish()
     return values

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 
-from .frames import enclose, write_body
+from .frames import FRAMES, enclose, write_body
 from .identity import Identity
 
 LABEL = b"EXPORTER-baton-hello"
@@ -34,4 +34,4 @@ def signature(identity: Identity, unsigned: bytes, exporter: Exporter) -> bytes:
 
 def hello(unsigned: bytes, signed: bytes) -> bytes:
     """The whole frame."""
-    return enclose("HELLO", unsigned + signed)
+    return enclose(FRAMES["HELLO"][0], unsigned + signed)
