@@ -18,6 +18,12 @@ pub(crate) static QUEUES: Line = Line::new(8);
 /// Clients' control frames that are taken, and answers.
 pub(crate) static CONTROL: Line = Line::new(4);
 
+/// Handshakes that begin. Each takes as long as hundreds of datagrams.
+pub(crate) static HANDSHAKES: Line = Line::new(1);
+
+/// HELLOs that are judged, which is two signatures. They do not wait for those who bring other control frames, who are known.
+pub(crate) static HELLOS: Line = Line::new(1);
+
 impl Line {
     /// So many go on in a round.
     const fn new(count: usize) -> Self {

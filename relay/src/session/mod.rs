@@ -7,6 +7,7 @@
 //! A session is three tasks, owned and joined by the one that made them: the control stream's reader (which holds the state
 //! machine), a writer of control frames and datagrams, and a reader of datagrams.
 
+mod connect;
 mod glance;
 pub(crate) mod handle;
 mod ingress;
@@ -42,7 +43,6 @@ use crate::egress::{Budget, Guard};
 use crate::metrics::Metrics;
 use crate::paths::ProbeKey;
 use crate::rates;
-use crate::transport::HANDSHAKE_TIMEOUT;
 
 /// What all sessions of a relay share.
 #[derive(Debug)]
@@ -82,30 +82,10 @@ async fn begin(
     joining: Joining,
 ) -> Option<(Box<join::Joined>, Instant, Span)> {
     let from = incoming.remote_address();
-    let connection = connect(&shared, incoming).await?;
+    let connection = connect::connect(&shared.metrics, incoming).await?;
     let (connected, span) = (Instant::now(), info_span!("session", %from));
     let joined = admit(shared, connection, joining).instrument(span.clone()).await?;
     Some((joined, connected, span))
-}
-
-async fn connect(shared: &Shared, incoming: Incoming) -> Option<Connection> {
-    let from = incoming.remote_address();
-    let Ok(connecting) = incoming.accept() else {
-        shared.metrics.handshake("failed");
-        return None;
-    };
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
-        Ok(Ok(connection)) => Some(connection),
-        Ok(Err(error)) => {
-            debug!(%from, %error, "no handshake");
-            shared.metrics.handshake("failed");
-            None
-        }
-        Err(_) => {
-            shared.metrics.handshake("timeout");
-            None
-        }
-    }
 }
 
 async fn admit(
