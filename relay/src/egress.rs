@@ -32,7 +32,7 @@ use crate::arrivals::Comes;
 use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics, Tally};
 use crate::rates::{Meter, Throughput};
-use crate::turns::QUEUES;
+use crate::turns::Lines;
 
 /// Datagrams of one queue that are handed over until all others had their turn: when a thousand who acknowledge nothing are tried
 /// again, all of their queues move at once.
@@ -261,13 +261,20 @@ impl Egress {
     }
 
     /// Hands datagrams to `connection` until it ends, and counts them then: what waits may still be dropped.
-    pub(crate) async fn run(&self, connection: &Connection, way: Direction, metrics: &Metrics) {
+    pub(crate) async fn run(
+        &self,
+        connection: &Connection,
+        way: Direction,
+        metrics: &Metrics,
+        lines: &Lines,
+    ) {
         let (mut detours, mut passes) = (None, 0_u8);
         loop {
             self.filled.notified().await;
             // Boxed: of ten thousand sessions for which nothing waits, none holds what it takes to hand it over.
             let emptied =
-                Box::pin(self.empty(&mut detours, &mut passes, connection, way, metrics)).await;
+                Box::pin(self.empty(&mut detours, &mut passes, connection, (way, metrics, lines)))
+                    .await;
             if emptied.is_err() {
                 return metrics.dropped(Dropped::Ended, 1);
             }
@@ -280,8 +287,7 @@ impl Egress {
         detours: &mut Option<Detours>,
         passes: &mut u8,
         connection: &Connection,
-        way: Direction,
-        metrics: &Metrics,
+        (way, metrics, lines): (Direction, &Metrics, &Lines),
     ) -> Result<(), Ended> {
         while let Some(Queued { datagram, payload }) = self.pop() {
             if self.guard == Guard::Off {
@@ -317,7 +323,7 @@ impl Egress {
             }
             *passes = passes.wrapping_add(1);
             if passes.is_multiple_of(IN_A_TURN) {
-                QUEUES.others_first().await;
+                lines.queues.others_first().await;
             }
         }
         Ok(())
@@ -401,7 +407,7 @@ mod tests {
         (0..400).for_each(|_| assert_eq!(egress.push_own(Bytes::from_static(b"a")), 0));
         let running = egress.clone();
         let task = tokio::spawn(async move {
-            running.run(&connection, Direction::Out, &Metrics::new()).await;
+            running.run(&connection, Direction::Out, &Metrics::new(), &Lines::default()).await;
         });
         let (mut before, mut longest) = (400, 0);
         while before > 0 {
@@ -429,8 +435,9 @@ mod tests {
             let given = 40 - egress.lock().datagrams.len();
             assert_eq!(given, HANDED_OVER / (1001 + OVERHEAD), "round {round}");
             let (running, to, counted) = (egress.clone(), connection.clone(), metrics.clone());
-            let task =
-                tokio::spawn(async move { running.run(&to, Direction::Out, &counted).await });
+            let task = tokio::spawn(async move {
+                running.run(&to, Direction::Out, &counted, &Lines::default()).await
+            });
             for number in 0..40 {
                 assert_eq!(client.read_datagram().await.unwrap()[1], 40 * round + number);
             }

@@ -32,6 +32,7 @@ use crate::sieve::{self, Arrivals};
 use crate::socket::{self, PublicSocket};
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
+use crate::turns::Lines;
 
 /// How long connections may take to be closed when the relay stops.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -170,6 +171,7 @@ impl Relay {
         let boot = rand::random();
         let me = RelayId::of_pod(&config.name);
         let directory = Arc::new(Directory::new(me, config.max_sessions, metrics.clone()));
+        let lines = Arc::<Lines>::default();
         let mesh = Mesh::bind(
             config.mesh_listen,
             config.mesh_advertise,
@@ -177,6 +179,7 @@ impl Relay {
             boot,
             directory.clone(),
             metrics.clone(),
+            lines.clone(),
         )?;
         let server =
             transport::server(config.certificates, config.private_key, guard, config.timers.idle)?;
@@ -204,6 +207,7 @@ impl Relay {
         let shared = Arc::new(session::Shared {
             directory: directory.clone(),
             metrics: metrics.clone(),
+            lines,
             gate: Gate::new(config.mode, config.pool, tickets),
             epoch: config.epoch & 0x00ff_ffff,
             max_payload: MAX_PAYLOAD,

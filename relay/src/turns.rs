@@ -7,22 +7,35 @@
 use tokio::sync::Semaphore;
 
 /// Those of one kind who have more to do.
+#[derive(Debug)]
 pub(crate) struct Line(Semaphore);
 
-/// Clients' datagrams that are taken.
-pub(crate) static DATAGRAMS: Line = Line::new(8);
+/// All lines of one relay.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// Clients' datagrams that are taken.
+    pub(crate) datagrams: Line,
+    /// Queues of datagrams that are handed over.
+    pub(crate) queues: Line,
+    /// Clients' control frames that are taken, and answers.
+    pub(crate) control: Line,
+    /// Handshakes that begin. Each takes as long as hundreds of datagrams.
+    pub(crate) handshakes: Line,
+    /// HELLOs that are judged, which is two signatures. They do not wait for those who bring other control frames, who are known.
+    pub(crate) hellos: Line,
+}
 
-/// Queues of datagrams that are handed over.
-pub(crate) static QUEUES: Line = Line::new(8);
-
-/// Clients' control frames that are taken, and answers.
-pub(crate) static CONTROL: Line = Line::new(4);
-
-/// Handshakes that begin. Each takes as long as hundreds of datagrams.
-pub(crate) static HANDSHAKES: Line = Line::new(1);
-
-/// HELLOs that are judged, which is two signatures. They do not wait for those who bring other control frames, who are known.
-pub(crate) static HELLOS: Line = Line::new(1);
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            datagrams: Line::new(8),
+            queues: Line::new(8),
+            control: Line::new(4),
+            handshakes: Line::new(2),
+            hellos: Line::new(2),
+        }
+    }
+}
 
 impl Line {
     /// So many go on in a round.
@@ -47,11 +60,11 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_thousand_who_have_more_to_do_few_go_on_in_each_round() {
-        let done = Arc::new(AtomicU32::new(0));
+        let (done, lines) = (Arc::new(AtomicU32::new(0)), Arc::<Lines>::default());
         for _ in 0..1000 {
-            let done = done.clone();
+            let (done, lines) = (done.clone(), lines.clone());
             tokio::spawn(async move {
-                CONTROL.others_first().await;
+                lines.control.others_first().await;
                 done.fetch_add(1, Ordering::Relaxed);
             });
         }

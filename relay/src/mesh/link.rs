@@ -265,7 +265,10 @@ async fn read_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
 }
 
 async fn write_datagrams(shared: Arc<Shared>, sibling: Arc<Sibling>) {
-    sibling.egress.run(&sibling.connection, Direction::MeshOut, &shared.metrics).await;
+    sibling
+        .egress
+        .run(&sibling.connection, Direction::MeshOut, &shared.metrics, &shared.lines)
+        .await;
 }
 
 /// Whether the sibling ended the link because it ends itself.

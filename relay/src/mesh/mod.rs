@@ -30,6 +30,7 @@ use crate::directory::Directory;
 use crate::keys::PoolKeys;
 use crate::metrics::Metrics;
 use crate::seeds::Seeds;
+use crate::turns::Lines;
 
 /// Another link to the same relay is used.
 pub(crate) const CLOSE_DUPLICATE: u32 = 1;
@@ -56,6 +57,7 @@ const MAX_ADDRESSES: usize = 1024;
 pub(crate) struct Shared {
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) me: RelayId,
     /// Random per process.
     pub(crate) boot: u64,
@@ -85,6 +87,7 @@ impl Mesh {
         boot: u64,
         directory: Arc<Directory>,
         metrics: Arc<Metrics>,
+        lines: Arc<Lines>,
     ) -> Result<Self, IdentityError> {
         let endpoint = identity::endpoint(listen, keys)?;
         let bound = endpoint
@@ -96,7 +99,7 @@ impl Mesh {
         }
         let (sender, learned) = mpsc::channel(MAX_LEARNED);
         let me = directory.me();
-        let shared = Shared { directory, metrics, me, boot, advertised, learned: sender };
+        let shared = Shared { directory, metrics, lines, me, boot, advertised, learned: sender };
         Ok(Self { endpoint, shared: Arc::new(shared), learned })
     }
 

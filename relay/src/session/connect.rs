@@ -2,19 +2,23 @@
 //!
 //! Most of what a handshake costs is paid at its begin: the relay's keys, and its signature. Hundreds come at once when a relay
 //! nearby has died, or when somebody means harm; if all of them were begun at once, each session would wait for the last, and what comes
-//! for it would overflow the socket. So [one](HANDSHAKES) begins in each round.
+//! for it would overflow the socket. So few begin in each round.
 
 use quinn::{Connection, Incoming};
 use tracing::debug;
 
 use crate::metrics::Metrics;
 use crate::transport::HANDSHAKE_TIMEOUT;
-use crate::turns::HANDSHAKES;
+use crate::turns::Line;
 
 /// Makes the handshake, when it is its turn. There is no connection if it fails.
-pub(super) async fn connect(metrics: &Metrics, incoming: Incoming) -> Option<Connection> {
+pub(super) async fn connect(
+    incoming: Incoming,
+    line: &Line,
+    metrics: &Metrics,
+) -> Option<Connection> {
     let from = incoming.remote_address();
-    HANDSHAKES.others_first().await;
+    line.others_first().await;
     let Ok(connecting) = incoming.accept() else {
         metrics.handshake("failed");
         return None;
@@ -41,6 +45,7 @@ mod tests {
 
     use super::*;
     use crate::connected::ends;
+    use crate::turns::Lines;
 
     const CROWD: usize = 100;
 
@@ -56,11 +61,11 @@ mod tests {
         while crowd.len() < CROWD {
             crowd.push(far.accept().await.unwrap());
         }
-        let metrics = Arc::<Metrics>::default();
+        let (metrics, lines) = (Arc::<Metrics>::default(), Arc::<Lines>::default());
         let mut handshakes = JoinSet::new();
         for incoming in crowd {
-            let metrics = metrics.clone();
-            handshakes.spawn(async move { connect(&metrics, incoming).await });
+            let (metrics, lines) = (metrics.clone(), lines.clone());
+            handshakes.spawn(async move { connect(incoming, &lines.handshakes, &metrics).await });
         }
         let (mut before, mut most) = (0, 0);
         while before < CROWD {

@@ -17,7 +17,6 @@ use crate::arrivals::{self, Arrivals, Batch, Comes};
 use crate::detour;
 use crate::directory::Destination;
 use crate::mailbox::Mailbox;
-use crate::turns::DATAGRAMS;
 
 /// What there may be to say to the session's state machine at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -91,7 +90,7 @@ impl Intake {
                 After::Receivers => arrivals::receivers_first().await,
                 After::Others => {
                     // Boxed: ten thousand who wait for their first datagram do not hold it.
-                    Box::pin(DATAGRAMS.others_first()).await;
+                    Box::pin(self.shared.lines.datagrams.others_first()).await;
                     now = Instant::now();
                     turn = turn.next(now);
                 }

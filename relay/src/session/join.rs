@@ -22,7 +22,6 @@ use crate::directory::unix_ms;
 use crate::egress::Egress;
 use crate::greeting::{Greeting, GreetingError};
 use crate::metrics::{ATTACHMENTS, SESSIONS};
-use crate::turns::HELLOS;
 
 /// The longest read from a control stream.
 const READ: usize = 4096;
@@ -118,7 +117,7 @@ pub(super) async fn join(
     let (send, mut receive) = connection.accept_bi().await?;
     let mut greeting = Greeting::default();
     let mut hello = read_hello(&mut receive, &mut greeting).await?;
-    HELLOS.others_first().await;
+    shared.lines.hellos.others_first().await;
     let judged = shared.gate.judge(&hello, unix_ms() / 1000, |context| export(connection, context));
     let admission = match judged? {
         Ok(admission) => admission,

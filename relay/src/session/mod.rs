@@ -43,12 +43,14 @@ use crate::egress::{Budget, Guard};
 use crate::metrics::Metrics;
 use crate::paths::ProbeKey;
 use crate::rates;
+use crate::turns::Lines;
 
 /// What all sessions of a relay share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) gate: Gate,
     pub(crate) epoch: u32,
     pub(crate) max_payload: usize,
@@ -82,7 +84,7 @@ async fn begin(
     joining: Joining,
 ) -> Option<(Box<join::Joined>, Instant, Span)> {
     let from = incoming.remote_address();
-    let connection = connect::connect(&shared.metrics, incoming).await?;
+    let connection = connect::connect(incoming, &shared.lines.handshakes, &shared.metrics).await?;
     let (connected, span) = (Instant::now(), info_span!("session", %from));
     let joined = admit(shared, connection, joining).instrument(span.clone()).await?;
     Some((joined, connected, span))

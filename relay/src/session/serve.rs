@@ -22,7 +22,6 @@ use super::pace::Pace;
 use super::registration::Registration;
 use super::serving::Serving;
 use crate::metrics::{Direction, Dropped};
-use crate::turns::CONTROL;
 
 /// What this relay knows of what clients may know (section 18 of docs/protocol.md).
 const CAPABILITIES: u64 = CAPABILITY_STREAMS
@@ -99,7 +98,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, joined: Box<Joined>, connected: 
         registration.set_phase(serving.phase());
         passes = passes.wrapping_add(1);
         if passes.is_multiple_of(IN_A_TURN) {
-            Box::pin(CONTROL.others_first()).await;
+            Box::pin(shared.lines.control.others_first()).await;
         }
         let room = outbox.has_room();
         let pause = pace.pause(Instant::now());
@@ -204,7 +203,8 @@ async fn write(
     mut send: SendStream,
     outbox: Arc<Outbox>,
 ) {
-    let datagrams = handle.egress.run(&handle.connection, Direction::Out, &shared.metrics);
+    let datagrams =
+        handle.egress.run(&handle.connection, Direction::Out, &shared.metrics, &shared.lines);
     tokio::join!(write_control(&handle, &mut send, &outbox), datagrams);
 }
 
