@@ -32,7 +32,7 @@ show: tools ## One target with its figures: make show T=NAME (without T: list th
 fuzz: tools ## An hour of fuzzing for whatever strangers may send, six in all on two cores
 	@$(CHECK) show fuzz-long
 
-bench: tools ## What a relay costs, beside a bare quinn loop (QUICK=1: two minutes; ONLY=bulk, sparse, lone, light or sessions: that alone; BESIDE=FILE: and beside another build; AWAKE=1: clients that never sleep; WRITE=1: into docs/performance.md)
+bench: tools ## What a relay costs, beside a bare quinn loop (QUICK=1: two minutes; ONLY=bulk, sparse, lone, light, handshakes or sessions: that alone; BESIDE=FILE: and beside another build; AWAKE=1: clients that never sleep; WRITE=1: into docs/performance.md)
 	@$(CARGO) build --profile image --quiet --package baton-relay
 	@$(CARGO) build --release --quiet --package baton-bench
 	@$${CARGO_TARGET_DIR:-target}/release/baton-bench run --relay $${CARGO_TARGET_DIR:-target}/image/baton-relay $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) $(if $(AWAKE),--awake) \

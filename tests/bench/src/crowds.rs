@@ -1,5 +1,6 @@
 //! What sessions cost before they carry anything: handshakes, memory, and the order to go.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(crate) struct Doors {
     bare: Process,
     open: Baton,
     token: Baton,
+    /// Another build of the one with tokens.
+    other: Option<Baton>,
 }
 
 /// CPU time of the relay for each handshake, in microseconds, window by window.
@@ -42,14 +45,23 @@ pub(crate) struct Handshakes {
     pub(crate) bare: Vec<f64>,
     pub(crate) open: Vec<f64>,
     pub(crate) token: Vec<f64>,
+    /// Of another build, if there is one.
+    pub(crate) other: Vec<f64>,
 }
 
 impl Doors {
-    pub(crate) async fn start(ground: &Ground) -> anyhow::Result<Self> {
+    pub(crate) async fn start(ground: &Ground, beside: Option<&Path>) -> anyhow::Result<Self> {
+        let other = match beside {
+            Some(program) => {
+                Some(Baton::start_program(program, ground, Auth::Token, "other").await?)
+            }
+            None => None,
+        };
         Ok(Self {
             bare: Process::quinn_loop(ground)?,
             open: Baton::start(ground, Auth::Open, "open").await?,
             token: Baton::start(ground, Auth::Token, "token").await?,
+            other,
         })
     }
 
@@ -61,13 +73,14 @@ impl Doors {
         count: usize,
     ) -> anyhow::Result<Handshakes> {
         let (bare, session) = (bare::config(ground)?, bare::session_config(ground)?);
-        let token = Door::Baton(Bytes::from(ground.token.clone()));
-        let doors = [
+        let token = || Door::Baton(Bytes::from(ground.token.clone()));
+        let mut doors = vec![
             (&self.bare, &bare, Door::Bare),
             (&self.open.process, &session, Door::Baton(Bytes::new())),
-            (&self.token.process, &session, token),
+            (&self.token.process, &session, token()),
         ];
-        let mut costs = [const { Vec::new() }; 3];
+        doors.extend(self.other.iter().map(|other| (&other.process, &session, token())));
+        let mut costs = [const { Vec::new() }; 4];
         // The first round warms caches and allocators, and does not count.
         for round in 0..=rounds {
             for turn in 0..doors.len() {
@@ -83,8 +96,8 @@ impl Doors {
                 sessions.close().await;
             }
         }
-        let [bare, open, token] = costs;
-        Ok(Handshakes { bare, open, token })
+        let [bare, open, token, other] = costs;
+        Ok(Handshakes { bare, open, token, other })
     }
 }
 

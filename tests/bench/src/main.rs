@@ -97,6 +97,8 @@ enum Part {
     Lone,
     /// The same.
     Light,
+    /// What a handshake costs.
+    Handshakes,
     /// Idle sessions, and GOAWAY to all of them.
     Sessions,
 }
@@ -109,7 +111,7 @@ impl Part {
             Self::Sparse => Some(Load::Sparse),
             Self::Lone => Some(Load::Lone),
             Self::Light => Some(Load::Light),
-            Self::Sessions => None,
+            Self::Handshakes | Self::Sessions => None,
         }
     }
 }
@@ -182,20 +184,31 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     let machine = Machine::here();
     let ground = Ground::new(flags.relay.clone())?;
 
+    let beside = flags.beside.as_deref();
+    if flags.awake && flags.only.and_then(Part::load).is_none() {
+        bail!("--awake is for loads of datagrams: bulk, sparse, lone, light");
+    }
+    if let Some(Part::Handshakes) = flags.only {
+        say("handshakes");
+        let doors = Doors::start(&ground, beside).await?;
+        let handshakes = doors.knock(&ground, extent.rounds, extent.handshakes).await?;
+        println!("{}", report::handshakes(&handshakes)?);
+        return Ok(());
+    }
     if let Some(Part::Sessions) = flags.only {
-        if flags.beside.is_some() || flags.awake {
-            bail!("--beside and --awake are for loads of datagrams: bulk, sparse, lone, light");
+        if beside.is_some() {
+            bail!("--beside is for handshakes and loads of datagrams");
         }
         say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
         println!("{}", report::crowd(&crowd(&ground, extent.sessions, extent.drains).await?));
         return Ok(());
     }
     say("relays start, and their clients attach");
-    let relayed = Relayed::start(&ground, flags.beside.as_deref()).await?;
+    let relayed = Relayed::start(&ground, beside).await?;
     if let Some(load) = flags.only.and_then(Part::load) {
         let clients = if flags.awake { Clients::Awake } else { Clients::Asleep };
         let windows = relayed.windows(load, clients, &extent).await?;
-        println!("{}", report::cost(&windows, flags.beside.is_some())?);
+        println!("{}", report::cost(&windows, beside.is_some())?);
         return Ok(());
     }
     say("bulk");
@@ -209,7 +222,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     drop(relayed);
 
     say("handshakes");
-    let doors = Doors::start(&ground).await?;
+    let doors = Doors::start(&ground, None).await?;
     let handshakes = doors.knock(&ground, extent.rounds, extent.handshakes).await?;
     drop(doors);
     say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));

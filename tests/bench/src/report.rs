@@ -80,18 +80,37 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
     ratio(&pairs).context("a ratio needs two rounds")
 }
 
+/// A line for each of those whose costs `baton`'s are compared with.
+fn compared(baton: &[f64], others: &[(&str, Vec<f64>)], each: &str) -> anyhow::Result<Vec<String>> {
+    let line = |(whose, other): &(&str, Vec<f64>)| {
+        let [us, other_us] = [baton, other].map(|costs| median(costs).unwrap_or_default());
+        let ratio = bounds(against(baton, other)?);
+        Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per {each}"))
+    };
+    others.iter().map(line).collect()
+}
+
+/// What a handshake costs.
+pub(crate) fn handshakes(handshakes: &Handshakes) -> anyhow::Result<String> {
+    let Handshakes { bare, open, token, other } = handshakes;
+    let bare = ("a bare quinn loop's", bare.clone());
+    let mut others = vec![bare.clone()];
+    if !other.is_empty() {
+        others.push(("the other build's", other.clone()));
+    }
+    let mut lines = compared(open, &[bare], "handshake, open")?;
+    lines.extend(compared(token, &others, "handshake, token")?);
+    Ok(lines.join("\n"))
+}
+
 /// What the relay costs under one load: a line for each of those that it is compared with, one of them another build if that is `beside`.
 pub(crate) fn cost(windows: &[Vec<Window>], beside: bool) -> anyhow::Result<String> {
     let of = |which: usize| costs(&windows[which]);
-    let baton = of(BATON);
-    let others = [("a bare quinn loop's", BARE), ("the other build's", OTHER)];
-    let lines = others.into_iter().take(1 + usize::from(beside)).map(|(whose, which)| {
-        let other = of(which);
-        let [us, other_us] = [&baton, &other].map(|costs| median(costs).unwrap_or_default());
-        let ratio = bounds(against(&baton, &other)?);
-        Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per datagram"))
-    });
-    Ok(lines.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
+    let mut others = vec![("a bare quinn loop's", of(BARE))];
+    if beside {
+        others.push(("the other build's", of(OTHER)));
+    }
+    Ok(compared(&of(BATON), &others, "datagram")?.join("\n"))
 }
 
 /// What idle sessions cost, and how long each drain took.
@@ -156,7 +175,7 @@ impl Measured {
             let (to_bare, to_raw) = (bounds(to_bare), bounds(to_raw));
             writeln!(text, "| datagram, {what} | {to_bare} | {goal} | {to_raw} |")?;
         }
-        let Handshakes { bare, open, token } = &self.handshakes;
+        let Handshakes { bare, open, token, .. } = &self.handshakes;
         for (what, costs) in [("handshake, open", open), ("handshake, token", token)] {
             writeln!(text, "| {what} | {} | | | |", bounds(against(costs, bare)?))?;
         }
@@ -206,7 +225,7 @@ impl Measured {
             let rates: Vec<_> = costs.iter().map(|cost| 1e6 / cost).collect();
             mean(&rates).context("a mean needs two rounds")
         };
-        let Handshakes { bare, open, token } = &self.handshakes;
+        let Handshakes { bare, open, token, .. } = &self.handshakes;
         let rate = |Estimate { mean, low, high }| format!("{mean:.0} ({low:.0} to {high:.0})");
         let bare = rate(per_core(bare)?);
         for (what, costs) in [("open", open), ("token", token)] {
@@ -264,7 +283,7 @@ impl Measured {
                 }
             }
         }
-        let Handshakes { bare, open, token } = &self.handshakes;
+        let Handshakes { bare, open, token, .. } = &self.handshakes;
         lines.push(json!({"handshakeCpuMicros": {"bare": bare, "open": open, "token": token}}));
         let Crowd { sessions, bare, baton, acknowledged, flagged } = &self.crowd;
         let seconds =
