@@ -15,6 +15,7 @@ use baton_protocol::path::probe::LENGTH;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
+use super::eager::Emptied;
 use super::room::Room;
 use crate::paths::Responder;
 use crate::sieve::{Arrivals, may_be_first};
@@ -28,6 +29,7 @@ pub(crate) struct PublicSocket {
     responder: Responder,
     arrivals: Arc<Arrivals>,
     room: Room,
+    emptied: Emptied,
 }
 
 impl PublicSocket {
@@ -35,9 +37,10 @@ impl PublicSocket {
         inner: Arc<dyn AsyncUdpSocket>,
         responder: Responder,
         arrivals: Arc<Arrivals>,
+        emptied: Emptied,
     ) -> Self {
         let is_v6 = inner.local_addr().is_ok_and(|address| address.is_ipv6());
-        Self { inner, is_v6, responder, arrivals, room: Room::default() }
+        Self { inner, is_v6, responder, arrivals, room: Room::default(), emptied }
     }
 
     /// Looks at what came from one address at one time: one packet, or several of one size, of which the last may be shorter.
@@ -96,7 +99,9 @@ impl AsyncUdpSocket for PublicSocket {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+        let received = self.inner.poll_recv(cx, buffers, meta);
+        self.emptied.found(&received);
+        let count = ready!(received)?;
         for (buffer, meta) in buffers.iter_mut().zip(&mut *meta).take(count) {
             let length = meta.len.min(buffer.len());
             if self.is_v6 {
@@ -145,7 +150,7 @@ mod tests {
         let responder = Responder::new(key, directory, metrics, Instant::now());
         let socket = UdpSocket::bind(address).unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
-        Arc::new(PublicSocket::new(socket, responder, Arc::default()))
+        Arc::new(PublicSocket::new(socket, responder, Arc::default(), Emptied::default()))
     }
 
     #[tokio::test]
@@ -163,6 +168,7 @@ mod tests {
                 socket.poll_recv(context, &mut buffers, &mut meta)
             });
             assert_eq!(count.await.unwrap(), 1);
+            assert!(!socket.emptied.get());
             let [RecvMeta { addr, dst_ip, .. }] = meta;
             assert_eq!(addr, client.local_addr().unwrap(), "seen by {address}");
             let answer = Transmit {
@@ -173,6 +179,11 @@ mod tests {
                 src_ip: dst_ip,
             };
             socket.try_send(&answer).unwrap();
+            let none = poll_fn(|context| {
+                let mut buffers = [IoSliceMut::new(&mut [])];
+                Poll::Ready(socket.poll_recv(context, &mut buffers, &mut meta).is_pending())
+            });
+            assert!(none.await && socket.emptied.get());
             let (length, from) = client.recv_from(&mut bytes).unwrap();
             assert_eq!((&bytes[..length], from.port()), (&b"good day"[..], port));
         }
