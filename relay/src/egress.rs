@@ -32,11 +32,8 @@ use crate::arrivals::Comes;
 use crate::detour::Detours;
 use crate::metrics::{Direction, Dropped, Metrics, Tally};
 use crate::rates::{Meter, Throughput};
+use crate::turn::{After, Turn};
 use crate::turns::Lines;
-
-/// Datagrams of one queue that are handed over until all others had their turn: when a thousand who acknowledge nothing are tried
-/// again, all of their queues move at once.
-const IN_A_TURN: u8 = 16;
 
 const RECEIVER: [LimitKind; 2] = [LimitKind::ReceiverDatagrams, LimitKind::ReceiverBytes];
 
@@ -228,9 +225,9 @@ impl Egress {
         let (length, before) = (datagram.len(), queue.datagrams.bytes());
         let mut dropped = queue.datagrams.push(sender, length, Queued { datagram, payload });
         self.changed(before, queue);
-        if self.budget.as_ref().is_some_and(|budget| budget.is_spent()) {
+        if let Some(budget) = &self.budget {
             let before = queue.datagrams.bytes();
-            dropped += queue.datagrams.trim();
+            dropped += queue.datagrams.trim(budget.left());
             self.changed(before, queue);
         }
         dropped
@@ -268,13 +265,12 @@ impl Egress {
         metrics: &Metrics,
         lines: &Lines,
     ) {
-        let (mut detours, mut passes) = (None, 0_u8);
+        let mut detours = None;
         loop {
             self.filled.notified().await;
             // Boxed: of ten thousand sessions for which nothing waits, none holds what it takes to hand it over.
             let emptied =
-                Box::pin(self.empty(&mut detours, &mut passes, connection, (way, metrics, lines)))
-                    .await;
+                Box::pin(self.empty(&mut detours, connection, (way, metrics, lines))).await;
             if emptied.is_err() {
                 return metrics.dropped(Dropped::Ended, 1);
             }
@@ -285,10 +281,10 @@ impl Egress {
     async fn empty(
         &self,
         detours: &mut Option<Detours>,
-        passes: &mut u8,
         connection: &Connection,
         (way, metrics, lines): (Direction, &Metrics, &Lines),
     ) -> Result<(), Ended> {
+        let mut turn = Turn::new(Instant::now());
         while let Some(Queued { datagram, payload }) = self.pop() {
             if self.guard == Guard::Off {
                 if connection.send_datagram(datagram).is_ok() {
@@ -321,9 +317,10 @@ impl Egress {
             } else {
                 metrics.dropped(Dropped::TooLarge, 1);
             }
-            *passes = passes.wrapping_add(1);
-            if passes.is_multiple_of(IN_A_TURN) {
-                lines.queues.others_first().await;
+            if turn.took(1) == After::Others {
+                let line = if turn.keeps_up(Instant::now()) { &lines.queues } else { &lines.stuck };
+                line.others_first().await;
+                turn = turn.next(Instant::now());
             }
         }
         Ok(())
@@ -385,6 +382,7 @@ mod tests {
 
     use super::*;
     use crate::connected::connected;
+    use crate::turn::MOST;
 
     #[test]
     fn a_fast_sender_does_not_keep_a_slow_one_out() {
@@ -416,7 +414,31 @@ mod tests {
             longest = longest.max(std::mem::replace(&mut before, left) - left);
         }
         task.abort();
-        assert!((1..=2 * usize::from(IN_A_TURN)).contains(&longest), "{longest} in a turn");
+        assert!((1..=MOST).contains(&longest), "{longest} in a turn");
+    }
+
+    #[tokio::test]
+    async fn those_whose_queues_are_never_empty_are_waited_for_by_nobody_else() {
+        let (connection, _client, _ends) = connected().await;
+        let (egress, lines) = (Arc::new(Egress::default()), Arc::<Lines>::default());
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..10_000 {
+            let lines = lines.clone();
+            tasks.spawn(async move { lines.stuck.others_first().await });
+        }
+        (0..400).for_each(|_| assert_eq!(egress.push_own(Bytes::from_static(b"a")), 0));
+        let running = egress.clone();
+        tasks.spawn(async move {
+            running.run(&connection, Direction::Out, &Metrics::new(), &lines).await;
+        });
+        while !egress.lock().datagrams.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let mut waited = 0;
+        while tasks.try_join_next().is_some() {
+            waited += 1;
+        }
+        assert!(waited < 5_000, "{waited} of 10,000 were first");
     }
 
     #[tokio::test]
@@ -490,6 +512,26 @@ mod tests {
         budget.set(None);
         let queue = Egress::new(Guard::On, budget);
         assert_eq!((0..100).map(|_| queue.push_own(payload.clone())).sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn whoever_comes_next_has_as_much_as_each_of_those_who_always_have_more() {
+        let used = prometheus::IntGauge::new("used", "used").unwrap();
+        let budget = Arc::new(Budget::new(std::num::NonZeroU64::new(1 << 20), used));
+        let queues: Vec<_> = (0..20).map(|_| Egress::new(Guard::On, budget.clone())).collect();
+        let payload = Bytes::from(vec![0; 1200]);
+        let flood = || {
+            for number in 0..20_000 {
+                queues[number % 20].push_own(payload.clone());
+            }
+        };
+        flood();
+        let newcomer = Egress::new(Guard::On, budget);
+        assert_eq!((0..15).map(|_| newcomer.push_own(payload.clone())).sum::<usize>(), 0);
+        flood();
+        let held = queues.iter().map(|queue| queue.lock().datagrams.len());
+        assert!(held.clone().all(|held| held > 30), "{:?}", held.collect::<Vec<_>>());
+        assert_eq!(newcomer.lock().datagrams.len(), 15, "they take nothing from it");
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod sieve;
 mod socket;
 pub mod status;
 pub mod transport;
+mod turn;
 mod turns;
 mod version;
 

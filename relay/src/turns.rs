@@ -17,6 +17,9 @@ pub(crate) struct Lines {
     pub(crate) datagrams: Line,
     /// Queues of datagrams that are handed over.
     pub(crate) queues: Line,
+    /// The same, of those that are never empty, because their clients take little or nothing. When a thousand of them are tried
+    /// again, all of their queues move at once: they wait for each other, and nobody for them.
+    pub(crate) stuck: Line,
     /// Clients' control frames that are taken, and answers.
     pub(crate) control: Line,
     /// Handshakes that begin. Each takes as long as hundreds of datagrams.
@@ -30,6 +33,7 @@ impl Default for Lines {
         Self {
             datagrams: Line::new(8),
             queues: Line::new(8),
+            stuck: Line::new(4),
             control: Line::new(4),
             handshakes: Line::new(2),
             hellos: Line::new(2),

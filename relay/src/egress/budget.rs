@@ -1,5 +1,9 @@
 //! What the queues of all sessions hold together. Each is bounded by itself, but there may be thousands of sessions that read too
 //! slowly, or not at all.
+//!
+//! Each may hold as much as is left: so those who always have more stop before all is used, the more of them there are the sooner,
+//! and there is as much for whoever comes next as each of them has. (Choudhury and Hahne, "Dynamic Queue Length Thresholds
+//! for Shared-Memory Packet Switches", 1998.)
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -29,9 +33,10 @@ impl Budget {
         self.used.add(i64::from(now) - i64::from(before));
     }
 
-    /// Whether they hold more than they may.
-    pub(super) fn is_spent(&self) -> bool {
-        self.used.get() > self.most.load(Ordering::Relaxed)
+    /// How many bytes are left: as many as each queue may hold.
+    pub(super) fn left(&self) -> u64 {
+        let most = self.most.load(Ordering::Relaxed);
+        u64::try_from(most.saturating_sub(self.used.get())).unwrap_or(0)
     }
 }
 

@@ -105,10 +105,11 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
         u32::from(self.units) * UNIT as u32
     }
 
-    /// Drops what is too much until there are no more than [`FLOOR`] units in it. Gives how many were dropped.
-    pub(super) fn trim(&mut self) -> usize {
+    /// Drops what is too much until there are no more than so many bytes in it, or [`FLOOR`] units. Gives how many were dropped.
+    pub(super) fn trim(&mut self, bytes: u64) -> usize {
         let before = self.entries.len();
-        while self.units > FLOOR && self.drop_one().is_some() {}
+        let most = u16::try_from(bytes / UNIT as u64).unwrap_or(u16::MAX).max(FLOOR);
+        while self.units > most && self.drop_one().is_some() {}
         before - self.entries.len()
     }
 

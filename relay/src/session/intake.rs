@@ -12,11 +12,11 @@ use super::handle::Handle;
 use super::ingress::Ingress;
 use super::paths::TICK;
 use super::routes::{Routes, Say, Seen, take, take_detour};
-use super::turn::{After, Turn};
 use crate::arrivals::{self, Arrivals, Batch, Comes};
 use crate::detour;
 use crate::directory::Destination;
 use crate::mailbox::Mailbox;
+use crate::turn::{After, Turn};
 
 /// What there may be to say to the session's state machine at a time. More is dropped: it is repeated by itself.
 const MAX_SEEN: usize = 64;
@@ -71,7 +71,7 @@ impl Intake {
             // What was there already came at the same time as the one before. While it waited all others had their turn.
             if batch.comes == Comes::Alone {
                 now = Instant::now();
-                turn = turn.next(now);
+                turn = turn.after_none(now);
             }
             if look_at <= now {
                 look_at = now + TICK;
@@ -87,7 +87,10 @@ impl Intake {
             drop(batch);
             match after {
                 After::Next => {}
-                After::Receivers => arrivals::receivers_first().await,
+                After::Receivers => {
+                    arrivals::receivers_first().await;
+                    turn.go_on(Instant::now());
+                }
                 After::Others => {
                     // Boxed: ten thousand who wait for their first datagram do not hold it.
                     Box::pin(self.shared.lines.datagrams.others_first()).await;

@@ -24,7 +24,6 @@ mod routes;
 mod senders;
 mod serve;
 mod serving;
-mod turn;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
