@@ -97,6 +97,7 @@ fn api_server(pki: &Pki) -> Vec<String> {
 
 fn controller_manager(pki: &Pki) -> Vec<String> {
     let mut command = follower("kube-controller-manager", pki);
+    let volume_plugins = names::state_dir().join("volume-plugins");
     command.extend(flags([
         ("use-service-account-credentials", "true".to_owned()),
         ("service-account-private-key-file", pki.path("service-accounts.key")),
@@ -105,6 +106,8 @@ fn controller_manager(pki: &Pki) -> Vec<String> {
         ("cluster-signing-key-file", pki.path("ca.key")),
         ("cluster-cidr", PODS.to_owned()),
         ("allocate-node-cidrs", "false".to_owned()),
+        // It makes this folder, by default below /usr/libexec, and leaves it.
+        ("flex-volume-plugin-dir", volume_plugins.display().to_string()),
         // A silent node is given up after 16 s; the default is 50 s. Tests wait for it.
         ("node-monitor-period", "2s".to_owned()),
         ("node-monitor-grace-period", "16s".to_owned()),

@@ -14,6 +14,9 @@ const WORDS: [&str; 9] =
 /// Folders in which daemons like to leave files; and `.kube` at home.
 const FOLDERS: [&str; 5] = ["/etc", "/opt", "/run", "/usr/libexec", "/var"];
 
+/// `ip netns` makes and mounts this the first time that it is used on a machine, for good.
+const NETNS: &str = "/run/netns";
+
 /// Mounts that come and go with the logins and services of a machine under systemd.
 const SYSTEMD_MOUNTS: [&str; 2] = ["/run/credentials/", "/run/user/"];
 
@@ -43,8 +46,7 @@ impl Snapshot {
         }
         for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
             let point = line.split(' ').nth(4).unwrap();
-            // `ip netns` mounts this the first time it is used, for good.
-            if point != "/run/netns" && !SYSTEMD_MOUNTS.iter().any(|own| point.starts_with(own)) {
+            if point != NETNS && !SYSTEMD_MOUNTS.iter().any(|own| point.starts_with(own)) {
                 traces.insert(format!("mount {point}"));
             }
         }
@@ -109,7 +111,7 @@ fn files(folder: &Path, traces: &mut BTreeSet<String>) {
     // Symbolic links are not followed: `/var/run` is `/run`.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if is_ours(&path.to_string_lossy()) {
+        if path != Path::new(NETNS) && is_ours(&path.to_string_lossy()) {
             traces.insert(format!("file {}", path.display()));
         }
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
