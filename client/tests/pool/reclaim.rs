@@ -13,7 +13,7 @@ use crate::transfer::Transfer;
 const POINTS: usize = 12;
 
 /// So often they are tried, until one of them was where it should be.
-const SERIES: usize = 4;
+const SERIES: usize = 8;
 
 /// How the new relay dies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
