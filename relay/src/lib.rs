@@ -26,6 +26,7 @@ mod epoch;
 mod followed;
 pub mod greeting;
 pub mod keys;
+mod lines;
 mod mailbox;
 mod mesh;
 pub mod metrics;
@@ -41,7 +42,6 @@ mod socket;
 pub mod status;
 pub mod transport;
 mod turn;
-mod turns;
 mod version;
 
 /// What relays of a pool tell each other: for the fuzzer, and no interface for anyone else.

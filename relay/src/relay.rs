@@ -22,6 +22,7 @@ use crate::door::{Door, Knock, MAX_JOINING, Verdict};
 use crate::drain::{Flag, driver};
 use crate::egress::{Budget, Guard};
 use crate::keys::PoolKeys;
+use crate::lines::Lines;
 use crate::mesh::{IdentityError, Mesh};
 use crate::metrics::Metrics;
 use crate::paths::{ProbeKey, Responder};
@@ -29,10 +30,9 @@ use crate::rates::{self, Rates};
 use crate::seeds::Seeds;
 use crate::session;
 use crate::sieve::{self, Arrivals};
-use crate::socket::{self, EagerRuntime, Emptied, PublicSocket};
+use crate::socket::{self, PublicSocket};
 use crate::status::{Reporter, Status};
 use crate::transport::{self, TlsError};
-use crate::turns::Lines;
 
 /// How long connections may take to be closed when the relay stops.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -190,10 +190,8 @@ impl Relay {
         let socket = socket::bind(config.listen).map_err(bind)?;
         let arrivals: Arc<Arrivals> = Arc::default();
         let inner = socket.try_clone().and_then(|socket| TokioRuntime.wrap_udp_socket(socket));
-        let emptied = Emptied::default();
-        let runtime = EagerRuntime::new(emptied.clone());
-        let public = PublicSocket::new(inner.map_err(bind)?, responder, arrivals.clone(), emptied);
-        let endpoint = public_endpoint(public, runtime, server).map_err(bind)?;
+        let public = PublicSocket::new(inner.map_err(bind)?, responder, arrivals.clone());
+        let endpoint = public_endpoint(public, server).map_err(bind)?;
         let address = endpoint.local_addr().map_err(bind)?;
         let (ready, is_ready) = watch::channel(false);
         let reporter = Arc::new(Reporter {
@@ -415,12 +413,8 @@ impl Running {
     }
 }
 
-fn public_endpoint(
-    socket: PublicSocket,
-    runtime: EagerRuntime,
-    server: ServerConfig,
-) -> std::io::Result<Endpoint> {
-    let (socket, runtime) = (Arc::new(socket), Arc::new(runtime));
+fn public_endpoint(socket: PublicSocket, server: ServerConfig) -> std::io::Result<Endpoint> {
+    let (runtime, socket) = (Arc::new(socket.runtime()), Arc::new(socket));
     Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
 }
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::arrivals::BATCH;
 
 /// A session that sends so many in a second keeps up, as long as the relay does.
-const PER_SECOND: u32 = 32_000;
+pub(crate) const PER_SECOND: u32 = 32_000;
 
 /// A turn has so many at least, and at most.
-const LEAST: usize = 2 * BATCH;
-pub(crate) const MOST: usize = 256;
+pub(crate) const LEAST: usize = 2 * BATCH;
+const MOST: usize = 256;
 
 /// Who had nothing left so lately keeps up, but for a burst or a moment in which the relay was busy.
 const LATELY: Duration = Duration::from_millis(250);

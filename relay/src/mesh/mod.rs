@@ -28,9 +28,9 @@ use redial::Redial;
 
 use crate::directory::Directory;
 use crate::keys::PoolKeys;
+use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::seeds::Seeds;
-use crate::turns::Lines;
 
 /// Another link to the same relay is used.
 pub(crate) const CLOSE_DUPLICATE: u32 = 1;

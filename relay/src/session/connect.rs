@@ -7,9 +7,9 @@
 use quinn::{Connection, Incoming};
 use tracing::debug;
 
+use crate::lines::Line;
 use crate::metrics::Metrics;
 use crate::transport::HANDSHAKE_TIMEOUT;
-use crate::turns::Line;
 
 /// Makes the handshake, when it is its turn. There is no connection if it fails.
 pub(super) async fn connect(
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
     use crate::connected::ends;
-    use crate::turns::Lines;
+    use crate::lines::Lines;
 
     const CROWD: usize = 100;
 

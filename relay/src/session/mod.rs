@@ -39,10 +39,10 @@ use tracing::{Instrument, Span, debug, info_span};
 use crate::auth::Gate;
 use crate::directory::{Directory, Joining};
 use crate::egress::{Budget, Guard};
+use crate::lines::Lines;
 use crate::metrics::Metrics;
 use crate::paths::ProbeKey;
 use crate::rates;
-use crate::turns::Lines;
 
 /// What all sessions of a relay share.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ const IN_A_ROW: usize = 8;
 
 /// Whether a socket was found empty.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Emptied(Arc<AtomicBool>);
+pub(super) struct Emptied(Arc<AtomicBool>);
 
 impl Emptied {
     /// A look at the socket found something, or nothing.
@@ -42,7 +42,7 @@ pub(crate) struct EagerRuntime {
 }
 
 impl EagerRuntime {
-    pub(crate) const fn new(emptied: Emptied) -> Self {
+    pub(super) const fn new(emptied: Emptied) -> Self {
         Self { emptied, has_endpoint: AtomicBool::new(false) }
     }
 }
@@ -58,13 +58,14 @@ impl Runtime for EagerRuntime {
         }
         let emptied = self.emptied.clone();
         TokioRuntime.spawn(Box::pin(std::future::poll_fn(move |context| {
+            let mut polled = future.as_mut().poll(context);
             for _ in 1..IN_A_ROW {
-                let polled = future.as_mut().poll(context);
                 if polled.is_ready() || emptied.get() {
-                    return polled;
+                    break;
                 }
+                polled = future.as_mut().poll(context);
             }
-            future.as_mut().poll(context)
+            polled
         })));
     }
 

@@ -11,5 +11,4 @@ mod public;
 mod room;
 
 pub(crate) use bind::bind;
-pub(crate) use eager::{EagerRuntime, Emptied};
 pub(crate) use public::PublicSocket;

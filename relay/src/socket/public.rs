@@ -15,7 +15,7 @@ use baton_protocol::path::probe::LENGTH;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::eager::Emptied;
+use super::eager::{EagerRuntime, Emptied};
 use super::room::Room;
 use crate::paths::Responder;
 use crate::sieve::{Arrivals, may_be_first};
@@ -37,10 +37,21 @@ impl PublicSocket {
         inner: Arc<dyn AsyncUdpSocket>,
         responder: Responder,
         arrivals: Arc<Arrivals>,
-        emptied: Emptied,
     ) -> Self {
         let is_v6 = inner.local_addr().is_ok_and(|address| address.is_ipv6());
-        Self { inner, is_v6, responder, arrivals, room: Room::default(), emptied }
+        Self {
+            inner,
+            is_v6,
+            responder,
+            arrivals,
+            room: Room::default(),
+            emptied: Emptied::default(),
+        }
+    }
+
+    /// What an endpoint on it runs on.
+    pub(crate) fn runtime(&self) -> EagerRuntime {
+        EagerRuntime::new(self.emptied.clone())
     }
 
     /// Looks at what came from one address at one time: one packet, or several of one size, of which the last may be shorter.
@@ -150,7 +161,7 @@ mod tests {
         let responder = Responder::new(key, directory, metrics, Instant::now());
         let socket = UdpSocket::bind(address).unwrap();
         let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
-        Arc::new(PublicSocket::new(socket, responder, Arc::default(), Emptied::default()))
+        Arc::new(PublicSocket::new(socket, responder, Arc::default()))
     }
 
     #[tokio::test]
