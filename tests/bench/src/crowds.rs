@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ASK: Duration = Duration::from_millis(10);
 
 /// The relays whose handshakes are compared.
-pub(crate) struct Doors {
+struct Doors {
     bare: Process,
     open: Baton,
     token: Baton,
@@ -49,8 +49,18 @@ pub(crate) struct Handshakes {
     pub(crate) other: Vec<f64>,
 }
 
+/// So many rounds of so many handshakes: with a bare loop, a relay, and another build of it if there is one.
+pub(crate) async fn handshakes(
+    ground: &Ground,
+    beside: Option<&Path>,
+    rounds: usize,
+    count: usize,
+) -> anyhow::Result<Handshakes> {
+    Doors::start(ground, beside).await?.knock(ground, rounds, count).await
+}
+
 impl Doors {
-    pub(crate) async fn start(ground: &Ground, beside: Option<&Path>) -> anyhow::Result<Self> {
+    async fn start(ground: &Ground, beside: Option<&Path>) -> anyhow::Result<Self> {
         let other = match beside {
             Some(program) => {
                 Some(Baton::start_program(program, ground, Auth::Token, "other").await?)
@@ -66,7 +76,7 @@ impl Doors {
     }
 
     /// So many rounds of so many handshakes with each.
-    pub(crate) async fn knock(
+    async fn knock(
         &self,
         ground: &Ground,
         rounds: usize,

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
-use crate::crowds::{Doors, crowd};
+use crate::crowds::{crowd, handshakes};
 use crate::link::Link;
 use crate::machine::Machine;
 use crate::report::{Measured, SUBJECTS};
@@ -190,8 +190,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     }
     if let Some(Part::Handshakes) = flags.only {
         say("handshakes");
-        let doors = Doors::start(&ground, beside).await?;
-        let handshakes = doors.knock(&ground, extent.rounds, extent.handshakes).await?;
+        let handshakes = handshakes(&ground, beside, extent.rounds, extent.handshakes).await?;
         println!("{}", report::handshakes(&handshakes)?);
         return Ok(());
     }
@@ -222,9 +221,7 @@ async fn run(flags: &RunFlags) -> anyhow::Result<()> {
     drop(relayed);
 
     say("handshakes");
-    let doors = Doors::start(&ground, None).await?;
-    let handshakes = doors.knock(&ground, extent.rounds, extent.handshakes).await?;
-    drop(doors);
+    let handshakes = handshakes(&ground, None, extent.rounds, extent.handshakes).await?;
     say(&format!("{} sessions, and GOAWAY to all of them", extent.sessions));
     let crowd = crowd(&ground, extent.sessions, extent.drains).await?;
     say("done");

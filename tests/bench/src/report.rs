@@ -81,8 +81,8 @@ fn against(costs: &[f64], base: &[f64]) -> anyhow::Result<Estimate> {
 }
 
 /// A line for each of those whose costs `baton`'s are compared with.
-fn compared(baton: &[f64], others: &[(&str, Vec<f64>)], each: &str) -> anyhow::Result<Vec<String>> {
-    let line = |(whose, other): &(&str, Vec<f64>)| {
+fn compared(baton: &[f64], others: &[(&str, &[f64])], each: &str) -> anyhow::Result<Vec<String>> {
+    let line = |&(whose, other): &(&str, &[f64])| {
         let [us, other_us] = [baton, other].map(|costs| median(costs).unwrap_or_default());
         let ratio = bounds(against(baton, other)?);
         Ok(format!("{ratio} of {whose}: {us:.2} of {other_us:.2} us per {each}"))
@@ -93,24 +93,20 @@ fn compared(baton: &[f64], others: &[(&str, Vec<f64>)], each: &str) -> anyhow::R
 /// What a handshake costs.
 pub(crate) fn handshakes(handshakes: &Handshakes) -> anyhow::Result<String> {
     let Handshakes { bare, open, token, other } = handshakes;
-    let bare = ("a bare quinn loop's", bare.clone());
-    let mut others = vec![bare.clone()];
-    if !other.is_empty() {
-        others.push(("the other build's", other.clone()));
-    }
-    let mut lines = compared(open, &[bare], "handshake, open")?;
-    lines.extend(compared(token, &others, "handshake, token")?);
+    let all = [("a bare quinn loop's", &bare[..]), ("the other build's", other)];
+    let others = &all[..1 + usize::from(!other.is_empty())];
+    let mut lines = compared(open, &all[..1], "handshake, open")?;
+    lines.extend(compared(token, others, "handshake, token")?);
     Ok(lines.join("\n"))
 }
 
 /// What the relay costs under one load: a line for each of those that it is compared with, one of them another build if that is `beside`.
 pub(crate) fn cost(windows: &[Vec<Window>], beside: bool) -> anyhow::Result<String> {
     let of = |which: usize| costs(&windows[which]);
-    let mut others = vec![("a bare quinn loop's", of(BARE))];
-    if beside {
-        others.push(("the other build's", of(OTHER)));
-    }
-    Ok(compared(&of(BATON), &others, "datagram")?.join("\n"))
+    let (bare, other) = (of(BARE), if beside { of(OTHER) } else { Vec::new() });
+    let all = [("a bare quinn loop's", &bare[..]), ("the other build's", &other)];
+    let others = &all[..1 + usize::from(beside)];
+    Ok(compared(&of(BATON), others, "datagram")?.join("\n"))
 }
 
 /// What idle sessions cost, and how long each drain took.
