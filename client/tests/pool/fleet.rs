@@ -106,8 +106,17 @@ impl Fleet {
     }
 
     pub(crate) fn config_for(&self, seed: u8, addresses: &[SocketAddr]) -> ClientConfig {
-        let profile =
-            Profile::from_json(self.profile_json(addresses, &token()).as_bytes()).unwrap();
+        self.config_with(seed, addresses, &token())
+    }
+
+    /// Settings of a client that shows this token.
+    pub(crate) fn config_with(
+        &self,
+        seed: u8,
+        addresses: &[SocketAddr],
+        token: &str,
+    ) -> ClientConfig {
+        let profile = Profile::from_json(self.profile_json(addresses, token).as_bytes()).unwrap();
         ClientConfig::new(Identity::from_seed([seed; 32]), profile)
             .attach_timeout(Some(Duration::from_secs(10)))
     }
@@ -116,10 +125,7 @@ impl Fleet {
     pub(crate) fn config_in(&self, group: &str, seed: u8, relays: &[usize]) -> ClientConfig {
         let addresses: Vec<_> =
             relays.iter().map(|number| self.relays[*number].address()).collect();
-        let json = self.profile_json(&addresses, &token_of(group));
-        let profile = Profile::from_json(json.as_bytes()).unwrap();
-        ClientConfig::new(Identity::from_seed([seed; 32]), profile)
-            .attach_timeout(Some(Duration::from_secs(10)))
+        self.config_with(seed, &addresses, &token_of(group))
     }
 
     /// The certificate of its relays, and its key.
@@ -153,12 +159,12 @@ pub(crate) fn token() -> String {
 
 /// A token for anyone, into this group.
 pub(crate) fn token_of(group: &str) -> String {
-    let grant = Grant {
-        pool: POOL.into(),
-        peer: None,
-        group: Some(group.into()),
-        lifetime: Duration::from_secs(3600),
-    };
+    token_for(group, Duration::from_secs(3600))
+}
+
+/// The same, which ends that long from now.
+pub(crate) fn token_for(group: &str, lifetime: Duration) -> String {
+    let grant = Grant { pool: POOL.into(), peer: None, group: Some(group.into()), lifetime };
     issue(&grant, SECRET, now_unix()).unwrap()
 }
 
